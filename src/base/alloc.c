@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See alloc.h. The fault counter costs one predictable branch. */
+#include "base/alloc.h"
+
+#include <string.h>
+
+long lum_alloc_fail_at = -1;
+
+static bool must_fail(void)
+{
+    if (lum_alloc_fail_at < 0)
+        return false;
+    if (lum_alloc_fail_at == 0)
+        return true;
+    lum_alloc_fail_at--;
+    return false;
+}
+
+void *lum_calloc(size_t n, size_t size)
+{
+    return must_fail() ? NULL : calloc(n, size);
+}
+
+void *lum_realloc(void *p, size_t size)
+{
+    return must_fail() ? NULL : realloc(p, size);
+}
+
+char *lum_strdup(const char *s)
+{
+    size_t size = strlen(s) + 1;
+    char *copy = lum_calloc(1, size);
+
+    if (copy)
+        memcpy(copy, s, size);
+    return copy;
+}
