@@ -260,7 +260,8 @@ LUM_API LUM_MUST_USE int lum_exec_close_stdin(lum_exec *exec, struct lum_error *
 /*
  * Reads what the command wrote: blocks for at least one byte; *ret_size 0 means end of file. After
  * the command has ended its streams end too, even if a process it left behind still holds them
- * open. Errors: LUM_ETIMEDOUT, LUM_EINVAL (stream), LUM_EGONE (the VM ended before the stream did).
+ * open. When the VM ends, its streams end;
+ * lum_exec_wait tells why. Errors: LUM_ETIMEDOUT, LUM_EINVAL (stream), LUM_EOS.
  */
 LUM_API LUM_MUST_USE int lum_exec_read(lum_exec *exec, int32_t stream, void *buf, size_t capacity,
                                        int32_t timeout_ms, size_t *ret_size, struct lum_error *err);

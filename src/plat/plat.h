@@ -22,6 +22,11 @@ void plat_close(plat_fd *fd); /* closes and sets PLAT_FD_NONE; none is allowed *
 int plat_pipe(plat_fd ret_pipe[2], struct lum_error *err);       /* [0] reads */
 int plat_socketpair(plat_fd ret_pair[2], struct lum_error *err); /* byte stream, both ways */
 int plat_set_nonblock(plat_fd fd, struct lum_error *err);
+int plat_dup(plat_fd fd, plat_fd *ret_fd, struct lum_error *err);
+
+/* Ends one direction of a stream for both ends; what is on its way still arrives. */
+void plat_shutdown_write(plat_fd fd);
+void plat_shutdown_read(plat_fd fd);
 
 /*
  * One attempt; never raises SIGPIPE, retries EINTR. Bytes moved, 0 at end of file (read), -EAGAIN,
@@ -52,6 +57,10 @@ int plat_file_open(const char *path, bool writable, plat_fd *ret_fd, uint64_t *r
  * message. */
 int plat_file_pread(plat_fd fd, void *buf, size_t size, uint64_t offset, const char *name,
                     struct lum_error *err);
+/* One attempt each, retrying EINTR: bytes moved (short at the end of the file) or negative errno. */
+ssize_t plat_pread(plat_fd fd, void *buf, size_t size, uint64_t offset);
+ssize_t plat_pwrite(plat_fd fd, const void *buf, size_t size, uint64_t offset);
+int plat_fdatasync(plat_fd fd); /* 0 or negative errno */
 int plat_file_size(plat_fd fd, uint64_t *ret_size, struct lum_error *err);
 int plat_memfile(const char *name, const void *data, size_t size, plat_fd *ret_fd,
                  struct lum_error *err); /* anonymous file with this content */

@@ -47,6 +47,16 @@ int plat_set_nonblock(plat_fd fd, struct lum_error *err)
     return 0;
 }
 
+int plat_dup(plat_fd fd, plat_fd *ret_fd, struct lum_error *err)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+    if (copy < 0)
+        return lum_fail_errno(err, errno, "duplicate descriptor %d", fd);
+    *ret_fd = copy;
+    return 0;
+}
+
 ssize_t plat_read(plat_fd fd, void *buf, size_t size)
 {
     for (;;) {

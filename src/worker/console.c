@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See console.h. */
+#include "worker/console.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lumina.h"
+#include "plat/plat.h"
+
+#define STDERR_FD 2
+
+void log_line(int level, const char *text, size_t size)
+{
+    char out[1200];
+    size_t n = 0;
+
+    out[n++] = (char)('0' + level);
+    for (size_t i = 0; i < size && n < sizeof(out) - 6; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c == '\t' || (c >= 0x20 && c != 0x7f))
+            out[n++] = (char)c;
+        else if (c != '\r')
+            n += (size_t)snprintf(out + n, 5, "\\x%02x", c);
+    }
+    out[n++] = '\n';
+    (void)plat_write(STDERR_FD, out, n);
+}
+
+void console_flush(struct console *c)
+{
+    static const char mark[] = "Kernel panic";
+
+    if (c->size == 0)
+        return;
+    const char *panic = memmem(c->line, c->size, mark, sizeof(mark) - 1);
+    if (panic && !c->panic[0]) {
+        size_t left = c->size - (size_t)(panic - c->line);
+        snprintf(c->panic, sizeof(c->panic), "%.*s", (int)left, panic);
+    }
+    log_line(LUM_LOG_CONSOLE, c->line, c->size);
+    c->size = 0;
+}
+
+void console_write(struct console *c, const uint8_t *data, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        if (data[i] == '\n' || c->size == sizeof(c->line))
+            console_flush(c);
+        if (data[i] != '\n')
+            c->line[c->size++] = (char)data[i];
+    }
+}
+
+const char *console_panic(const struct console *c)
+{
+    return c->panic[0] ? c->panic : NULL;
+}
