@@ -10,7 +10,7 @@
 /* Runs fn(&variable) when the variable leaves its scope. */
 #define AUTO(fn) __attribute__((cleanup(fn)))
 
-/* Hands the value over: yields it and leaves NULL (or the given empty value) behind for the
+/* The argument is evaluated twice. Hands the value over: yields it and leaves NULL (or the given empty value) behind for the
  * cleanup. */
 #define STEAL(p)                                                                                   \
     __extension__({                                                                                \

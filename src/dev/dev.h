@@ -30,6 +30,11 @@ struct dev_host {
 
 #define VQ_MAX_SIZE 256u
 
+/* Features of the transport and the queues (VIRTIO 1.2, 6), which every device offers. */
+#define VIRTIO_F_INDIRECT_DESC ((uint64_t)1 << 28)
+#define VIRTIO_F_EVENT_IDX     ((uint64_t)1 << 29)
+#define VIRTIO_F_VERSION_1     ((uint64_t)1 << 32)
+
 struct vq_seg {
     uint8_t *data;
     uint32_t size;
@@ -63,6 +68,8 @@ struct vq {
 int vq_pop(struct vq *q, struct vq_chain *ret_chain);
 /* Hands a chain back with `written` bytes written into its writable segments. */
 void vq_push(struct vq *q, const struct vq_chain *chain, uint32_t written);
+/* Undoes the last vq_pop, when nothing has been pushed since: the chain comes again. */
+void vq_unpop(struct vq *q);
 /* Interrupts the driver if it wants it after the pushes since the last call. */
 void vq_notify(struct vq *q);
 /* Copy from the readable / to the writable segments at an offset; false when out of the chain's
@@ -100,6 +107,7 @@ struct vdev {
     uint64_t negotiated; /* accepted by the driver */
     uint32_t status, interrupt_status, features_select, driver_features_select, queue_select,
         generation;
+    bool write_ignored; /* a forbidden write was logged since the last reset */
     uint8_t config[VDEV_MAX_CONFIG];
     struct vq queues[VDEV_MAX_QUEUES];
 };
@@ -114,6 +122,13 @@ void vdev_free(struct vdev *dev);                         /* NULL is allowed */
 bool vdev_live(const struct vdev *dev);                   /* DRIVER_OK and not needing reset */
 void vdev_needs_reset(struct vdev *dev, const char *why); /* also logs, once per reset */
 void vdev_config_changed(struct vdev *dev);               /* bumps the generation, interrupts */
+
+/* Bits of InterruptStatus (4.2.2). */
+enum { VDEV_INTERRUPT_QUEUE = 1, VDEV_INTERRUPT_CONFIG = 2 };
+void vdev_interrupt(struct vdev *dev, uint32_t why);
+/* Calls ops->kicked for q once more, later: for a device that has done its share of work for this
+ * turn. Attached devices only. */
+void vdev_kick_again(struct vq *q);
 
 /* Register accesses at an offset inside the slot. */
 uint64_t vdev_mmio_read(struct vdev *dev, uint64_t offset, uint8_t size);
@@ -153,8 +168,11 @@ int vdev_vsock_create(const struct dev_host *host, uint32_t slot,
                       const struct vsock_callbacks *callbacks, struct vdev **ret_dev,
                       struct lum_error *err);
 /*
- * Connects to a guest port. done is called once, from the loop: rc 0 and a stream whose ownership
- * passes, or LUM_ENOENT (refused), LUM_ETIMEDOUT (2 s without an answer), LUM_EGONE (device reset).
+ * Connects to a guest port. done is called once, with the loop's lock held and perhaps before this
+ * returns: rc 0 and a stream whose ownership passes, or LUM_ENOENT (refused), LUM_ETIMEDOUT (2 s
+ * without an answer), LUM_EGONE (device reset, or not running yet), LUM_EBUSY (too many
+ * connections), LUM_ENOMEM, LUM_EOS (no descriptors). A guest that uses up its connections only
+ * hurts itself.
  */
 void vdev_vsock_dial(struct vdev *dev, uint32_t port,
                      void (*done)(void *ctx, int rc, plat_fd stream), void *ctx);

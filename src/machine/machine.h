@@ -11,6 +11,11 @@
 #include "lumina.h"
 #include "plat/plat.h"
 
+/* What a VM may have; the backend's own limits may be tighter. */
+#define LUM_MEMORY_MIN (32 * MIB)
+#define LUM_MEMORY_MAX (1 * TIB)
+#define LUM_VCPUS_MAX  32u
+
 enum machine_root {
     MACHINE_ROOT_INITRD, /* the root is the (second) initrd */
     MACHINE_ROOT_EROFS,
@@ -96,12 +101,13 @@ struct machine_backend {
     const char *name;
     const struct machine_ops *ops;
     const char *driver;
-    bool hidden; /* for tests: only by explicit name, never listed, never automatic */
 };
 extern const struct machine_backend
     machine_backends[]; /* ends with name NULL; one list file per OS */
 
 const struct machine_backend *machine_find(const char *name);
+/* Whether `auto` takes the candidate over the best before it in order: hardware speed wins, else the later one. */
+bool machine_prefer(const struct machine_probe *best, const struct machine_probe *candidate);
 /* The first usable one at hardware speed, else the last usable one, else NULL. ret_probe gets its
  * probe. */
 const struct machine_backend *machine_choose(struct machine_probe *ret_probe);

@@ -96,7 +96,7 @@ static const char *hello(struct agent *a, const struct frame *f)
     rbuf_u64(&in);
     AUTO(auto_free) char *release = rbuf_str(&in, 256);
     if (f->type != PROTO_HELLO || f->id != 0 || !rbuf_done(&in) || magic != PROTO_MAGIC)
-        return "it does not speak the agent protocol";
+        return "its agent does not speak the agent protocol";
     if (version != PROTO_VERSION)
         return "its agent speaks another version of the protocol";
     if (plat_random(entropy, sizeof(entropy), &err) < 0)

@@ -476,10 +476,12 @@ static void request_op(struct worker *w, struct rbuf *in, plat_fd *channel)
     for (int i = 0; i < 3 && !err.code; i++) {
         if (!(mask & 1 << i))
             continue;
-        if (next < w->n_fds)
-            streams[i] = STEAL_FD(w->fds[next++]);
-        else
+        if (next < w->n_fds) {
+            streams[i] = STEAL_FD(w->fds[next]);
+            next++;
+        } else {
             lum_fail(&err, LUM_EINTERNAL, "operation without its streams");
+        }
     }
     if (err.code) {
         for (int i = 0; i < 3; i++)

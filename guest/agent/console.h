@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One line to the console: the only place where the agent can say what went wrong. */
+#ifndef AGENT_CONSOLE_H
+#define AGENT_CONSOLE_H
+
+/* "lumina-init: ", the text and a newline, in one write to descriptor 2. */
+void console_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernel command line, the same for every backend except for how the agent is reached. What is
+ * put on it and why:
+ *
+ *   quiet loglevel=0       each line on a console costs exits; a crash is still printed
+ *   panic=-1 reboot=t      a dead guest ends at once, by a triple fault that every hypervisor
+ * reports no_timer_check         there is no legacy timer to be tested against tsc=reliable the
+ * hypervisor keeps the TSC; no watchdog has to compare it random.trust_cpu=on    the first random
+ * numbers need not wait for the agent's cryptomgr.notests      self tests are two fifths of a stock
+ * kernel's boot 8250.nr_uarts=0        no probing for serial ports that do not exist
+ *   swiotlb=noforce        a large guest would clear 64 MiB of bounce buffers that virtio never
+ * uses rdinit=/lumina-init    the agent is process 1, from the first initrd
+ *
+ * Not on it: mitigations=off. The kernel built with LuminaGuard has none compiled in, and whoever
+ * brings another kernel keeps what that kernel chose. Nor nomodule, for the same kernels' sake.
+ *
+ * The caller's own arguments come last: where the kernel reads a parameter twice, the last one
+ * wins.
+ */
+#include "machine/machine.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "boot/boot.h"
+
+#define BASE_ARGS                                                                                  \
+    "quiet loglevel=0 panic=-1 reboot=t no_timer_check tsc=reliable random.trust_cpu=on "          \
+    "cryptomgr.notests 8250.nr_uarts=0 swiotlb=noforce rdinit=/lumina-init"
+
+#define HOSTNAME_MAX 64u /* of Linux, __NEW_UTS_LEN */
+
+static int check_hostname(const char *name, struct lum_error *err)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+    size_t len = strlen(name);
+
+    if (len < 1 || len > HOSTNAME_MAX)
+        return lum_fail(err, LUM_EINVAL, "hostname: %zu bytes, must be 1 to %u", len, HOSTNAME_MAX);
+    /* A space would end the argument and begin another one. */
+    if (strspn(name, allowed) != len)
+        return lum_fail(err, LUM_EINVAL, "hostname \"%s\": only letters, digits, '.', '-' and '_'",
+                        name);
+    return 0;
+}
+
+static int check_extra(const char *extra, struct lum_error *err)
+{
+    for (const char *p = extra; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            return lum_fail(err, LUM_EINVAL, "kernel_args: control character 0x%02x at byte %zu",
+                            (unsigned char)*p, (size_t)(p - extra));
+    return 0;
+}
+
+static const char *root_name(enum machine_root kind)
+{
+    switch (kind) {
+    case MACHINE_ROOT_EROFS: return "erofs";
+    case MACHINE_ROOT_EXT4: return "ext4";
+    case MACHINE_ROOT_INITRD: break;
+    }
+    return "initrd";
+}
+
+int machine_cmdline(const struct vm_spec *spec, const char *transport_args, const char *agent_port,
+                    char **ret_cmdline, struct lum_error *err)
+{
+    const char *extra = spec->cmdline_extra ? spec->cmdline_extra : "";
+    char line[BOOT_CMDLINE_MAX], scratch[48] = "";
+
+    int rc = check_hostname(spec->hostname, err);
+    if (rc == 0)
+        rc = check_extra(extra, err);
+    if (rc < 0)
+        return rc;
+
+    if (spec->scratch_bytes > 0 && !spec->read_only)
+        snprintf(scratch, sizeof(scratch), " lumina.scratch=%llu",
+                 (unsigned long long)spec->scratch_bytes);
+    int len = snprintf(line, sizeof(line),
+                       BASE_ARGS "%s%s lumina.agent=%s lumina.root=%s%s%s lumina.hostname=%s%s%s",
+                       transport_args[0] ? " " : "", transport_args, agent_port,
+                       root_name(spec->root_kind), spec->read_only ? " lumina.ro=1" : "", scratch,
+                       spec->hostname, extra[0] ? " " : "", extra);
+    if (len < 0)
+        return lum_fail(err, LUM_EINTERNAL, "kernel command line: cannot be formatted");
+    if ((size_t)len >= sizeof(line))
+        return lum_fail(err, LUM_EINVAL,
+                        "kernel_args: the command line would have %d bytes, at most %zu", len,
+                        sizeof(line) - 1);
+    char *copy = lum_strdup(line);
+    if (!copy)
+        return lum_fail(err, LUM_ENOMEM, "kernel command line: out of memory");
+    *ret_cmdline = copy;
+    return 0;
+}
