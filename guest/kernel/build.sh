@@ -62,6 +62,10 @@ fragment=$(dirname "$script")/$arch.config
 [ -r "$fragment" ] || fail "$arch: no kernel fragment at $fragment"
 [ "$(uname -m)" = "$arch" ] || fail "$arch: a $(uname -m) machine does not build this kernel"
 
+# Absolute, as the build changes folder; and refused now rather than after minutes of work.
+out=$(readlink -f "$(dirname "$out")")/$(basename "$out")
+[ -w "$(dirname "$out")" ] || fail "$out: its folder does not exist or is not writable"
+
 # What is missing, as Debian packages: the tools first, then the two headers and the source.
 packages=
 need()
@@ -214,7 +218,6 @@ if ! flock -n 9; then
     say "waiting for another build"
     flock 9
 fi
-out=$(readlink -f "$(dirname "$out")")/$(basename "$out")
 if [ ! -e "$kept/vmlinux" ]; then
     rm -rf "$store"/aside.*
     build

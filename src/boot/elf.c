@@ -222,7 +222,7 @@ int elf_parse(plat_fd fd, uint64_t file_size, struct elf_kernel *ret_kernel, str
         return lum_fail(err, LUM_EFORMAT, "nothing in it to load");
     if (!k.pvh)
         rc = find_entry(&k, le64_load(e + offsetof(Elf64_Ehdr, e_entry)), err);
-    else if (k.entry > UINT32_MAX || !is_loaded(&k, k.entry))
+    else if (!is_loaded(&k, k.entry))
         rc = lum_fail(err, LUM_EFORMAT, "PVH entry point 0x%llx lies in no segment",
                       (unsigned long long)k.entry);
     if (rc < 0)

@@ -49,7 +49,8 @@ enum hv_exit_reason {
 /*
  * One exit. MMIO and PIO accesses are of 1, 2, 4 or 8 bytes; string instructions come as one exit
  * an element. For a read
- * (!is_write) the answer is put into data before the next hv_vcpu_run.
+ * (!is_write) the answer is put into data before the next hv_vcpu_run. The struct given to
+ * hv_vcpu_run stays where it is until the next run or save of that vCPU: there the answer is read.
  */
 struct hv_exit {
     enum hv_exit_reason reason;

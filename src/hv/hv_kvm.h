@@ -29,7 +29,7 @@ struct kvm_vm {
     size_t run_size; /* of the area that a vCPU shares with the kernel */
     uint32_t n_slots;
     bool has_doorbells;
-    struct plat_mutex *lock; /* writes to lines and the kernel's routing table; a leaf */
+    struct plat_mutex *lock; /* lines, the kernel's routing table, the TSC offset; a leaf */
     struct kvm_line lines[ARCH_IOAPIC_PINS];
     struct kvm_arch *arch;
 };

@@ -13,7 +13,6 @@
 
 #include "base/alloc.h"
 
-#define MSR_IA32_TSC          0x10u
 #define MSR_IA32_TSC_DEADLINE 0x6e0u
 #define MSR_IA32_MISC_ENABLE  0x1a0u
 #define MSR_MTRR_DEF_TYPE     0x2ffu
@@ -74,8 +73,18 @@ static int read_cpuid(const struct kvm_vm *vm, struct cpuid_table *table, struct
                               kvm_cap(vm->sys_fd, KVM_CAP_TSC_DEADLINE_TIMER) != 0, err);
 }
 
+/* MSRs that KVM lists for features that our CPUID hides: no state of our guests. */
+static bool is_hidden(uint32_t index)
+{
+    return (index >= 0x480 && index <= 0x493) ||          /* VMX capabilities */
+           (index >= 0x40000000 && index < 0x40000200) || /* Hyper-V, its moving clock among them */
+           index == 0xc0010117;                           /* SVM: VM_HSAVE_PA */
+}
+
 static void add_msr(struct kvm_arch *arch, uint32_t index)
 {
+    if (is_hidden(index))
+        return;
     for (uint32_t i = 0; i < arch->n_msrs; i++)
         if (arch->msrs[i] == index)
             return;
@@ -200,7 +209,6 @@ static bool may_be_lost(uint32_t index)
     case 0x10a:      /* ARCH_CAPABILITIES: read-only, KVM fills it in for a new vCPU */
     case 0x345:      /* PERF_CAPABILITIES: the counters are hidden */
     case 0xc0010015: /* AMD HWCR: no bit of it is ours to keep */
-    case 0xc0010117: /* AMD VM_HSAVE_PA: SVM is hidden */
     case 0x4b564d05: /* KVM halt-polling hint */ return true;
     default: return index >= 0x480 && index <= 0x493; /* VMX capabilities: VMX is hidden */
     }

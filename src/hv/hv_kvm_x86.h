@@ -6,12 +6,16 @@
 #include "cpuid.h"
 #include "hv/hv_kvm.h"
 
+#define MSR_IA32_TSC 0x10u
+
 struct kvm_arch {
     struct cpuid_table cpuid; /* policy applied; the same for every vCPU but for its APIC id */
     uint32_t n_msrs;
     uint32_t msrs[ARCH_MAX_MSRS]; /* what a saved vCPU consists of, in loading order */
     uint32_t xsave_size;          /* of this VM's XSAVE image; 0: the host has no XSAVE */
     uint32_t event_flags;         /* KVM_VCPUEVENT_VALID_* that this host understands */
+    bool has_tsc_offset;          /* set by the first vCPU that was loaded; under the VM's lock */
+    uint64_t tsc_offset;
 };
 
 struct kvm_msr_batch {

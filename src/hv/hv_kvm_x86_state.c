@@ -316,6 +316,76 @@ static int load_tsc_khz(struct kvm_vcpu *vcpu, uint32_t khz, struct lum_error *e
                     vcpu->base.index, khz, here);
 }
 
+static int tsc_offset_attr(const struct kvm_vcpu *vcpu, unsigned long request, uint64_t *offset)
+{
+    struct kvm_device_attr attr = {
+        .group = KVM_VCPU_TSC_CTRL,
+        .attr = KVM_VCPU_TSC_OFFSET,
+        .addr = (uintptr_t)offset,
+    };
+
+    return ioctl(vcpu->fd, request, &attr);
+}
+
+/* Offsets that differ by no more than the moments of their saves and loads belong to one counter.
+ */
+static uint64_t shared_tsc_offset(const struct kvm_vcpu *vcpu, uint64_t offset, uint32_t khz)
+{
+    const struct kvm_vm *vm = container_of(vcpu->base.vm, struct kvm_vm, base);
+    uint64_t second = (uint64_t)khz * 1000;
+
+    plat_mutex_lock(vm->lock);
+    if (!vm->arch->has_tsc_offset) {
+        vm->arch->has_tsc_offset = true;
+        vm->arch->tsc_offset = offset;
+    } else if (offset - vm->arch->tsc_offset + second <= 2 * second) {
+        offset = vm->arch->tsc_offset;
+    }
+    plat_mutex_unlock(vm->lock);
+    return offset;
+}
+
+/*
+ * The time stamp counter goes on from its saved value, the same for all vCPUs. Writing the MSR does
+ * not do: KVM guesses that a value within a second of the counter's own is meant to synchronise
+ * vCPUs and keeps the one it has, and before Linux 6.7 it did so with the start value of a new VM
+ * too. A guest saved in its first second, as templates are, then finds its counter gone back.
+ * Setting the offset (Linux 5.16) is exact.
+ */
+static int load_tsc(struct kvm_vcpu *vcpu, const struct arch_vcpu_state *state,
+                    struct lum_error *err)
+{
+    static const uint32_t index = MSR_IA32_TSC;
+    AUTO(auto_free) struct kvm_msr_batch *batch = lum_calloc(1, sizeof(*batch));
+    const struct arch_msr *saved = NULL;
+    uint64_t offset;
+
+    if (!batch)
+        return lum_fail(err, LUM_ENOMEM, "kvm: out of memory");
+    for (uint32_t i = 0; i < state->n_msrs; i++)
+        if (state->msrs[i].index == MSR_IA32_TSC)
+            saved = &state->msrs[i];
+    if (!saved)
+        return 0;
+
+    if (tsc_offset_attr(vcpu, KVM_GET_DEVICE_ATTR, &offset) < 0) {
+        batch->n = 1;
+        batch->entries[0] = (struct kvm_msr_entry){.index = saved->index, .data = saved->value};
+        return kvm_x86_set_msrs(vcpu, batch, err);
+    }
+    int rc = kvm_x86_get_msrs(vcpu, &index, 1, batch, err);
+    if (rc < 0)
+        return rc;
+    if (batch->n != 1)
+        return lum_fail(err, LUM_EOS, "kvm: vCPU %u: has no time stamp counter", vcpu->base.index);
+    offset =
+        shared_tsc_offset(vcpu, offset + saved->value - batch->entries[0].data, state->tsc_khz);
+    if (tsc_offset_attr(vcpu, KVM_SET_DEVICE_ATTR, &offset) < 0)
+        return lum_fail_errno(err, errno, "kvm: vCPU %u: set the time stamp counter",
+                              vcpu->base.index);
+    return 0;
+}
+
 static int save_msrs(struct kvm_vcpu *vcpu, struct arch_vcpu_state *state, struct lum_error *err)
 {
     const struct kvm_arch *arch = arch_of(vcpu);
@@ -342,12 +412,12 @@ static int load_msrs(struct kvm_vcpu *vcpu, const struct arch_vcpu_state *state,
 
     if (!batch)
         return lum_fail(err, LUM_ENOMEM, "kvm: out of memory");
-    batch->n = state->n_msrs;
-    for (uint32_t i = 0; i < batch->n; i++)
-        batch->entries[i] = (struct kvm_msr_entry){
-            .index = state->msrs[i].index,
-            .data = state->msrs[i].value,
-        };
+    for (uint32_t i = 0; i < state->n_msrs; i++)
+        if (state->msrs[i].index != MSR_IA32_TSC)
+            batch->entries[batch->n++] = (struct kvm_msr_entry){
+                .index = state->msrs[i].index,
+                .data = state->msrs[i].value,
+            };
     return kvm_x86_set_msrs(vcpu, batch, err);
 }
 
@@ -410,6 +480,8 @@ int kvm_arch_vcpu_load(struct hv_vcpu *base, const struct arch_vcpu_state *state
         rc = kvm_vcpu_ioctl(vcpu, KVM_SET_LAPIC, "set local APIC", &lapic, err);
     if (rc >= 0)
         rc = load_tsc_khz(vcpu, state->tsc_khz, err);
+    if (rc >= 0)
+        rc = load_tsc(vcpu, state, err);
     if (rc >= 0)
         rc = load_msrs(vcpu, state, err);
     if (rc >= 0)

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The state of a folder in one digest: the metadata of everything in it, in order of name. File
- * contents are not read, since the change time, which no program can set back, moves with every
- * change of contents, attributes or owner; so a tree of ten thousand files is looked through in
- * some ten milliseconds. Nothing outside the folder is ever reached: links are not followed.
+ * The state of a folder in one digest: the metadata of everything in it, in order of name. No file
+ * is opened for it: the change time, which no program can set back, moves with every change of
+ * contents, attributes or owner. Nothing outside the folder is reached: links are not followed.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -116,6 +115,7 @@ static void hash_entry(struct walk *w, const char *name, const struct stat *st)
         w->tree->newest_ns = time_ns(&st->st_ctim);
 }
 
+/* Its times tell as much, except where a file system is careless about those of links. */
 static int hash_link(struct walk *w, int dir_fd, const char *name, struct lum_error *err)
 {
     char target[PATH_MAX];

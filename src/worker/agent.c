@@ -122,6 +122,10 @@ static const char *handle(struct agent *a, const struct frame *f)
     if (a->state == AGENT_CONNECTED)
         return hello(a, f);
 
+    if (f->type == PROTO_BYE && f->id == 0 && f->size == 0) {
+        a->orderly = true;
+        return NULL;
+    }
     /* Frames of an operation that is over here may still be on their way. */
     struct op *op = op_find(a, f->id);
     return op ? op_frame(op, f) : NULL;
@@ -207,12 +211,15 @@ void agent_shutdown(struct agent *a, uint32_t grace_ms)
     agent_send(a, PROTO_SHUTDOWN, 0, 0, body, sizeof(body));
 }
 
+bool agent_drain(struct agent *a)
+{
+    while (a->state == AGENT_READY && receive(a))
+        ;
+    return a->orderly;
+}
+
 void agent_end(struct agent *a, const struct lum_error *why)
 {
-    /* What the guest sent before its end is still in the stream: output is not lost because the machine died. */
-    if (a->state == AGENT_READY)
-        while (receive(a))
-            ;
     disconnect(a);
     ops_end(a, why);
 }

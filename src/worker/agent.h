@@ -39,6 +39,12 @@ void agent_op(struct agent *agent, uint16_t type, const void *body, size_t size,
 void agent_dial(struct agent *agent, uint32_t port, void (*done)(void *ctx, int rc, plat_fd stream),
                 void *ctx);
 
+/*
+ * The machine has ended: takes what the guest sent before, so that no output is lost. True when it had said
+ * that it shuts down.
+ */
+bool agent_drain(struct agent *agent);
+
 /* The VM has ended: every operation is answered with this error, streams end after what has arrived. */
 void agent_end(struct agent *agent, const struct lum_error *why);
 

@@ -16,6 +16,7 @@ struct agent {
     struct plat_loop *loop;
     struct agent_host host;
     enum agent_state state;
+    bool orderly; /* the guest has said that it shuts down */
     plat_fd fd;
     struct plat_watch *watch;
     struct wbuf in, out;

@@ -47,7 +47,9 @@ struct worker {
     struct agent *agent;
     struct console console;
 
-    bool started, paused, ended, agent_gone, shutting_down;
+    bool started, paused, ended, agent_gone;
+    char noted[160]; /* why the VM is about to end */
+    bool noted_reset; /* which is a power-off when the guest had announced it */
     char reason[160];
     plat_fd start_channel;
     plat_fd waiters[MAX_WAITERS]; /* CTL_WAIT and polite CTL_STOP */
@@ -146,6 +148,8 @@ static void end_vm(struct worker *w, int code, const char *reason)
     if (w->ended)
         return;
     w->ended = true;
+    if (agent_drain(w->agent) && w->noted_reset)
+        reason = "powered off";
     snprintf(w->reason, sizeof(w->reason), "%s", reason);
     console_flush(&w->console);
     lum_fail(&err, LUM_EGONE, "the VM has ended: %s", reason);
@@ -166,7 +170,7 @@ static void end_noted(void *ctx)
 {
     struct worker *w = ctx;
 
-    end_vm(w, LUM_EGUEST, w->reason);
+    end_vm(w, LUM_EGUEST, w->noted);
 }
 
 /* Notes why and ends the VM from the loop's top level. The first reason counts. */
@@ -174,9 +178,9 @@ static void end_soon(struct worker *w, const char *reason)
 {
     struct lum_error err;
 
-    if (w->ended || w->reason[0])
+    if (w->ended || w->noted[0])
         return;
-    snprintf(w->reason, sizeof(w->reason), "%s", reason);
+    snprintf(w->noted, sizeof(w->noted), "%s", reason);
     if (plat_loop_post(w->loop, end_noted, w, &err) < 0)
         _exit(1);
 }
@@ -185,7 +189,8 @@ static void on_end_timer(void *ctx)
 {
     struct worker *w = ctx;
 
-    end_vm(w, LUM_EGUEST, w->shutting_down && !w->agent_gone ? "stopped" : "powered off");
+    /* The agent has gone, or a polite stop took too long; the machine is still there. */
+    end_vm(w, LUM_EGUEST, w->agent_gone ? "powered off" : "stopped");
 }
 
 static void machine_ended(void *ctx, enum machine_end end, const char *text)
@@ -197,10 +202,9 @@ static void machine_ended(void *ctx, enum machine_end end, const char *text)
         snprintf(reason, sizeof(reason), "crashed: %s", text);
     else if (console_panic(&w->console))
         snprintf(reason, sizeof(reason), "crashed: %s", console_panic(&w->console));
-    else if (end == MACHINE_POWERED_OFF || w->agent_gone || w->shutting_down)
-        snprintf(reason, sizeof(reason), "powered off");
     else
-        snprintf(reason, sizeof(reason), "reset");
+        snprintf(reason, sizeof(reason), end == MACHINE_POWERED_OFF ? "powered off" : "reset");
+    w->noted_reset = end == MACHINE_RESET && strcmp(reason, "reset") == 0;
     end_soon(w, reason);
 }
 
@@ -374,7 +378,6 @@ static void request_stop(struct worker *w, struct rbuf *in, plat_fd *channel)
     uint32_t grace_ms = rbuf_u32(in);
 
     if (w->started && grace_ms > 0 && agent_is_ready(w->agent) && w->n_waiters < MAX_WAITERS) {
-        w->shutting_down = true;
         agent_shutdown(w->agent, grace_ms);
         plat_timer_set(w->end_timer, (uint64_t)grace_ms * 1000000);
         w->waiters[w->n_waiters++] = STEAL_FD(*channel);

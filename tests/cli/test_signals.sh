@@ -17,7 +17,8 @@ left_nothing() {
     # shellcheck disable=SC2086
     check "$1: no process is left" gone $before
     is "$1: no file is left" "$(find "$TMPDIR" "$XDG_RUNTIME_DIR" -mindepth 1)$(
-        find /tmp /var/tmp /dev/shm -maxdepth 1 -name '*lumina*' -newer began 2>/dev/null
+        find /tmp /var/tmp /dev/shm -maxdepth 1 -name "*lumina*" ! -name "lumina-kernel.*" \
+            -newer began 2>/dev/null
     )" ""
 }
 
@@ -29,7 +30,8 @@ for signal in INT TERM HUP QUIT; do
     check "SIG$signal: the VM has a process of its own" [ "$(echo "$before" | wc -l)" -gt 1 ]
     kill "-$signal" "$pid"
     finish
-    is "SIG$signal is passed on" "$out:$rc:$(cat got.err)" "got:5:"
+    is "SIG$signal is passed on" "$out:$rc" "got:5"
+    is "SIG$signal: nothing to say about it" "$(grep lumina got.err)" ""
 done
 left_nothing "after the command ended"
 

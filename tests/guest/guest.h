@@ -63,6 +63,7 @@ void test_state(void);
 void test_state_avx(enum hv_speed speed);
 void test_state_refused(void);
 void test_state_smp(void);
+void test_state_halted(void);
 void test_clock(void);
 
 #endif

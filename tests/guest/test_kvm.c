@@ -258,7 +258,6 @@ static void test_rom(void)
 
 /* ---- interrupts ---- */
 
-#define MSI_ADDR  0xfee00000u
 #define MSI_LEVEL 0x8000u
 
 struct pulser {
@@ -291,20 +290,20 @@ static void test_irq(void)
     hv_irq_pulse(g.vm, 5);
     hv_irq_pulse(g.vm, 23);
     ok(guest_run(&g, 0)->addr == P_DONE, "irq: the guest is ready");
-    must(hv_irq_route(g.vm, 5, true, MSI_ADDR, G_VECTOR, &err), &err);
+    must(hv_irq_route(g.vm, 5, true, ARCH_LAPIC_BASE, G_VECTOR, &err), &err);
     hv_irq_pulse(g.vm, 5);
     ok(guest_writes(&g, 0, HV_EXIT_PIO, P_IRQ, 4, 1),
        "irq: a line reaches its handler, pulses before the route are dropped");
 
     must(hv_irq_route(g.vm, 5, false, 0, 0, &err), &err);
     hv_irq_pulse(g.vm, 5);
-    must(hv_irq_route(g.vm, 6, true, MSI_ADDR, G_VECTOR, &err), &err);
+    must(hv_irq_route(g.vm, 6, true, ARCH_LAPIC_BASE, G_VECTOR, &err), &err);
     hv_irq_pulse(g.vm, 6);
     ok(guest_writes(&g, 0, HV_EXIT_PIO, P_IRQ, 4, 2), "irq: a masked line is silent");
     hv_vcpu_kick(g.cpu[0]);
     ok(guest_exits(&g, 0, HV_EXIT_KICKED), "irq: and nothing was left of it");
 
-    must(hv_irq_route(g.vm, 5, true, MSI_ADDR, G_VECTOR, &err), &err);
+    must(hv_irq_route(g.vm, 5, true, ARCH_LAPIC_BASE, G_VECTOR, &err), &err);
     struct pulser p = {.vm = g.vm, .count = 500};
     struct plat_thread *thread;
     must(plat_thread_start(&thread, "pulser", pulse_many, &p, &err), &err);
@@ -315,7 +314,7 @@ static void test_irq(void)
         return;
     plat_thread_join(thread);
 
-    must(hv_irq_route(g.vm, 5, true, MSI_ADDR, G_VECTOR | MSI_LEVEL, &err), &err);
+    must(hv_irq_route(g.vm, 5, true, ARCH_LAPIC_BASE, G_VECTOR | MSI_LEVEL, &err), &err);
     hv_irq_pulse(g.vm, 5);
     /* Where KVM emulates, the handler's next instructions come before the news of its end. */
     bool told = false, handled = false;
@@ -491,5 +490,6 @@ int main(void)
     test_state_avx(speed);
     test_state_refused();
     test_state_smp();
+    test_state_halted();
     return tap_done();
 }

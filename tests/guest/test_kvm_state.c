@@ -230,29 +230,92 @@ static void run_both(struct second *s, unsigned count)
     must(hv_vcpu_save(s->g->cpu[0], &states[0], &err), &err);
 }
 
+/* A new VM of two with this one's memory and the saved first vCPU; the second is loaded on its own
+ * thread. */
+static void move_both(struct guest *g)
+{
+    struct lum_error err;
+    struct guest new;
+
+    guest_create(&new, 2);
+    memcpy(new.ram, g->ram, G_RAM);
+    guest_free(g);
+    must(hv_vcpu_load(new.cpu[0], &states[0], &err), &err);
+    *g = new;
+}
+
+static uint64_t tsc_of(uint32_t cpu)
+{
+    const struct arch_msr *tsc = find_msr(&states[cpu], 0x10);
+
+    return tsc ? tsc->value : 0;
+}
+
 void test_state_smp(void)
 {
-    struct guest g, new;
     struct lum_error err;
+    struct guest g;
 
     deadline("state: two vCPUs", 60);
     guest_create(&g, 2);
     guest_put(&g, G_AP, guest_ap, guest_ap_end);
     GUEST_LONG(&g, bsp_msr);
-    struct second before = {.g = &g};
-    run_both(&before, 50);
-    ok(states[1].run_state == ARCH_RUNNABLE, "state: the second vCPU is saved running");
+    guest_add_vcpu(&g, 1);
+    must(hv_vcpu_save(g.cpu[0], &states[0], &err), &err);
+    must(hv_vcpu_save(g.cpu[1], &states[1], &err), &err);
+    ok(states[0].run_state == ARCH_RUNNABLE && states[1].run_state == ARCH_UNINITIALIZED,
+       "state: a second vCPU that was never started");
+    move_both(&g);
 
-    guest_create(&new, 2);
-    memcpy(new.ram, g.ram, G_RAM);
-    guest_free(&g);
-    must(hv_vcpu_load(new.cpu[0], &states[0], &err), &err);
-    struct second after = {.g = &new, .load = true};
+    struct second before = {.g = &g, .load = true};
+    run_both(&before, 50);
+    ok(states[1].run_state == ARCH_RUNNABLE,
+       "state: it is started in the new VM and saved running");
+    uint64_t tsc = tsc_of(0);
+    move_both(&g);
+
+    struct second after = {.g = &g, .load = true};
     unsigned stopped_at = atomic_load(&before.last);
     run_both(&after, stopped_at + 50);
-    ok(atomic_load(&after.first) == stopped_at + 1,
-       "state: the second vCPU counts on from %u in the new VM", stopped_at);
-    guest_free(&new);
+    ok(atomic_load(&after.first) == stopped_at + 1, "state: it counts on from %u in a third VM",
+       stopped_at);
+    ok(tsc && tsc_of(0) > tsc && tsc_of(1) > tsc, "state: neither TSC goes back");
+    guest_free(&g);
+}
+
+/* ---- a vCPU that sleeps ---- */
+
+static void kick_later(void *ctx)
+{
+    struct guest *g = ctx;
+
+    plat_wait_fd(PLAT_FD_NONE, false, PLAT_FD_NONE, 2);
+    hv_vcpu_kick(g->cpu[0]);
+}
+
+void test_state_halted(void)
+{
+    struct plat_thread *thread;
+    struct lum_error err;
+    struct guest g;
+
+    deadline("state: halted", 60);
+    guest_create(&g, 1);
+    guest_set_handler(&g, G_VECTOR, G_CODE + (uint64_t)(guest_irq_handler - guest_irq));
+    GUEST_LONG(&g, irq);
+    ok(guest_run(&g, 0)->addr == P_DONE, "state: a guest on its way to sleep");
+    /* How far it has come when the kick arrives is its own affair: until it sleeps. */
+    do {
+        must(plat_thread_start(&thread, "kicker", kick_later, &g, &err), &err);
+        guest_run(&g, 0);
+        plat_thread_join(thread);
+        must(hv_vcpu_save(g.cpu[0], &states[0], &err), &err);
+    } while (states[0].run_state != ARCH_HALTED);
+    move(&g);
+    must(hv_irq_route(g.vm, 5, true, ARCH_LAPIC_BASE, G_VECTOR, &err), &err);
+    hv_irq_pulse(g.vm, 5);
+    ok(guest_writes(&g, 0, HV_EXIT_PIO, P_IRQ, 4, 1), "state: an interrupt wakes it in the new VM");
+    guest_free(&g);
 }
 
 /* ---- the paravirtual clock ---- */

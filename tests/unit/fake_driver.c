@@ -335,7 +335,8 @@ bool fake_used(struct fake_driver *d, unsigned queue, uint32_t *ret_head, uint32
     must(*ret_head < q->size, "used entry names no descriptor");
     q->last_used++;
     /* 2.7.10: interrupt me at the next one. */
-    le16_store(fake_ram(d->h, q->avail + 4 + 2u * q->size, 2), q->last_used);
+    __atomic_store_n((uint16_t *)fake_ram(d->h, q->avail + 4 + 2u * q->size, 2), q->last_used,
+                     __ATOMIC_SEQ_CST);
     give_back(d, q, (uint16_t)*ret_head);
     return true;
 }

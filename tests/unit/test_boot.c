@@ -13,7 +13,7 @@
 #include "tap.h"
 
 #define MEM_SIZE   (64 * MIB)
-#define ELF_SIZE   0x6000u
+#define ELF_SIZE   0x8000u
 #define TEXT_PADDR 0x1000000u
 #define TEXT_OFF   0x1000u
 #define TEXT_SIZE  0x2800u
@@ -21,6 +21,9 @@
 #define DATA_OFF   0x4000u
 #define DATA_SIZE  0x1234u
 #define DATA_MEM   0x8000u
+#define INIT_PADDR 0x1010800u /* congruent, but begins and ends inside a page */
+#define INIT_OFF   0x5800u
+#define INIT_SIZE  0x2600u
 #define NOTE_OFF   0x200u
 #define NOTE_SIZE  44u
 #define PVH_ENTRY  (TEXT_PADDR + 0x120)
@@ -42,7 +45,7 @@ static void put_phdr(uint8_t *file, unsigned i, uint32_t type, uint64_t offset, 
     le64_store(p + 48, 4);
 }
 
-/* Two segments and a note segment; every byte that is loaded tells its place in the file. */
+/* Three segments and a note segment; every byte that is loaded tells its place in the file. */
 static void make_elf(uint8_t *file, bool pvh)
 {
     for (unsigned i = 0; i < ELF_SIZE; i++)
@@ -57,10 +60,11 @@ static void make_elf(uint8_t *file, bool pvh)
     le64_store(file + 24, TEXT_PADDR + 0x40);
     le64_store(file + 32, 64);
     le16_store(file + 54, sizeof(Elf64_Phdr));
-    le16_store(file + 56, 3);
+    le16_store(file + 56, 4);
     put_phdr(file, 0, PT_LOAD, TEXT_OFF, TEXT_PADDR, TEXT_SIZE, TEXT_SIZE + 16);
     put_phdr(file, 1, PT_LOAD, DATA_OFF, DATA_PADDR, DATA_SIZE, DATA_MEM);
     put_phdr(file, 2, PT_NOTE, NOTE_OFF, 0, NOTE_SIZE, 0);
+    put_phdr(file, 3, PT_LOAD, INIT_OFF, INIT_PADDR, INIT_SIZE, INIT_SIZE);
 
     uint8_t *n = file + NOTE_OFF; /* another note first, whose contents need padding */
     le32_store(n, 4);
@@ -284,6 +288,10 @@ static void check_elf_content(const uint8_t *file)
        "zeros behind it, none of the file's next bytes");
     ok(memcmp(at(DATA_PADDR), file + DATA_OFF, DATA_SIZE) == 0, "data is loaded");
     ok(all_zero(at(DATA_PADDR + DATA_SIZE), DATA_MEM - DATA_SIZE), "bss is zero");
+    ok(all_zero(at(DATA_PADDR + DATA_MEM), INIT_PADDR - DATA_PADDR - DATA_MEM) &&
+           memcmp(at(INIT_PADDR), file + INIT_OFF, INIT_SIZE) == 0 &&
+           all_zero(at(INIT_PADDR + INIT_SIZE), 8192),
+       "a segment that begins and ends inside pages");
 }
 
 /* ---- good kernels ---- */
@@ -465,7 +473,7 @@ static void test_bad_elf(void)
         {56, 2, 65, "65 program headers"},
         {32, 8, ELF_SIZE - 100, "program headers lie past"},
         {32, 8, UINT64_MAX, "program headers lie past"},
-        {64 + 8, 8, ELF_SIZE, "truncated: segment 0 ends at byte 34816, the file has 24576"},
+        {64 + 8, 8, ELF_SIZE, "truncated: segment 0 ends at byte 43008, the file has 32768"},
         {64 + 8, 8, UINT64_MAX - 1, "segment 0: absurd offset"},
         {64 + 32, 8, UINT64_MAX, "segment 0: absurd offset"},
         {64 + 56 + 40, 8, DATA_SIZE - 1, "segment 1: more bytes in the file"},
@@ -500,7 +508,7 @@ static void test_bad_elf(void)
     refuse_file(file, 100, "truncated: the program headers");
     refuse_file("", 0, "the file is empty");
     refuse_file("#!/bin/sh\nexit 0\n", 17, "not a Linux kernel (neither ELF nor bzImage)");
-    memset(file + 64, 0, 3 * sizeof(Elf64_Phdr));
+    memset(file + 64, 0, 4 * sizeof(Elf64_Phdr));
     refuse_file(file, sizeof(file), "nothing in it to load");
 }
 
@@ -572,12 +580,12 @@ static void test_bad_guest(void)
     mem_drop();
 
     mem_make(16 * MIB);
-    refuse_load(k, PLAT_FD_NONE, "", 1, "needs memory up to 16432 KiB, the guest has 16384");
+    refuse_load(k, PLAT_FD_NONE, "", 1, "needs memory up to 16459 KiB, the guest has 16384");
     refuse_load(z, PLAT_FD_NONE, "", 1, "needs memory up to 25600 KiB");
     mem_drop();
 
-    /* The kernel ends at 0x100c010; what is left above are 0x3f3 pages. */
-    size_t room = 0x3f3 * 4096;
+    /* The kernel ends at 0x1012e00; what is left above are 0x3ed pages. */
+    size_t room = 0x3ed * 4096;
     uint8_t *big = calloc(1, room + 1);
     if (!big) {
         printf("Bail out! out of memory\n");
@@ -585,9 +593,9 @@ static void test_bad_guest(void)
     }
     plat_fd fits = memfile(big, room), spills = memfile(big, room + 1);
     mem_make(20 * MIB);
-    refuse_load(k, spills, "", 1, "initrd: 4048 KiB do not fit into the 4044 KiB");
+    refuse_load(k, spills, "", 1, "initrd: 4024 KiB do not fit into the 4020 KiB");
     ok(load(k, fits, PLAT_FD_NONE, "", 1, &r, &err) == 0, "an initrd that just fits: %s", err.text);
-    ok(le64_load(at(le64_load(at(r.regs.rbx) + 16))) == 0x100d000, "right behind the kernel");
+    ok(le64_load(at(le64_load(at(r.regs.rbx) + 16))) == 0x1013000, "right behind the kernel");
     mem_drop();
     free(big);
     plat_close(&fits);

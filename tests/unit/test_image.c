@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/sha256.h"
 #include "image/image.h"
 #include "image/image_internal.h"
@@ -477,6 +478,28 @@ static void test_fresh_tree(void)
     ok(not_kept && count_cached(".tmp") == 0, "the image of a fresh tree is not kept");
 }
 
+/* The first allocation fails, then the second, and so on until one pack gets all it asks for. */
+static void test_out_of_memory(void)
+{
+    unsigned before = count_cached(".erofs");
+    enum machine_root kind;
+    plat_fd fd = PLAT_FD_NONE;
+    long n = 0;
+    int rc;
+
+    write_text(in_top("other/x"), "memory", 0644);
+    settle();
+    do {
+        lum_alloc_fail_at = n++;
+        rc = open_root(in_top("other"), &fd, &kind);
+        lum_alloc_fail_at = -1;
+    } while (rc == LUM_ENOMEM && fd == PLAT_FD_NONE && count_cached(".tmp") == 0 &&
+             count_cached(".erofs") == before && n < 1000);
+    ok(rc == 0 && n > 5 && count_cached(".erofs") == before + 1,
+       "out of memory at each of %ld allocations: %s", n, error.text);
+    plat_close(&fd);
+}
+
 static void test_together(void)
 {
     pid_t child[6];
@@ -647,6 +670,7 @@ int main(void)
         test_folder();
         test_failures();
         test_fresh_tree();
+        test_out_of_memory();
         test_together();
         test_cache_inside();
         test_not_root();

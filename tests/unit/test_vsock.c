@@ -636,7 +636,7 @@ static void test_limit(void)
     ok(s->n_done == 1 && s->done_rc == LUM_EBUSY, "nor can the host dial");
     close_earlier(s);
     while (n > 1 && take_packet(s, true, false) && s->in.op == SHUTDOWN)
-        n--;
+        n -= s->in.flags == 3; /* one may hear of it in two steps */
     ok(n == 1 && connect_guest(s, 9000), "closed ones make room");
     stage_free(s);
 }

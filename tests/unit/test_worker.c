@@ -360,7 +360,9 @@ static void test_end(void)
     ok(answer(&c, &f) == CTL_STARTED, "started");
     say(&b, PROTO_DATA, 1, c.id, "last words", 10);
     lum_fail(&why, LUM_EGONE, "the VM has ended: crashed");
+    say(&b, PROTO_BYE, 0, 0, NULL, 0);
     plat_loop_lock(b.loop);
+    ok(agent_drain(b.agent), "an orderly end is announced");
     agent_end(b.agent, &why);
     plat_loop_unlock(b.loop);
     ok(answer(&c, &f) == CTL_ERROR && ctl_get_error(&f, &got) == LUM_EGONE &&

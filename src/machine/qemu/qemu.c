@@ -233,7 +233,7 @@ static void on_process(void *ctx, int events)
 static int join_initrds(const struct vm_spec *spec, plat_fd *ret_fd, struct lum_error *err)
 {
     AUTO(auto_free) uint8_t *both = NULL;
-    uint64_t agent_size, root_size;
+    uint64_t agent_size = 0, root_size = 0;
     int rc = plat_file_size(spec->agent, &agent_size, err);
 
     if (rc == 0)
@@ -323,7 +323,7 @@ static int launch(struct qemu_machine *m, const struct vm_spec *spec, plat_fd *r
     struct tsc_sample began = tsc_sample();
     char transport[QEMU_TRANSPORT_ARGS_SIZE];
     struct qemu_args args;
-    plat_fd pipe[2];
+    plat_fd pipe[2] = {PLAT_FD_NONE, PLAT_FD_NONE};
     int rc = qemu_find(getenv("PATH"), &program, err);
 
     if (rc < 0)

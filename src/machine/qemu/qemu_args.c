@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * See qemu_args.h. The choices that cost or save time say how much: milliseconds from "cont" to the
- * agent's first byte, our kernel on the software CPU of QEMU 7.2, medians of 7 interleaved runs.
+ * agent's first byte, our kernel on the software CPU of QEMU 7.2, medians of 3 to 9 runs in turns.
  */
 #include "machine/qemu/qemu_args.h"
 
@@ -131,7 +131,7 @@ void qemu_transport_args(const struct qemu_launch *launch,
 
     /*
      * Rewriting the kernel's lock prefixes for one processor gains nothing on the software CPU and
-     * costs 50 to 100. Calibrating the local timer is 250 of busy waiting; with a single processor
+     * costs 100. Calibrating the local timer is 250 of busy waiting; with a single processor
      * the timer chip does as well, at the price of 38 wake-ups a second while the guest idles (1 %
      * of a host CPU). See qemu_tsc.h for the last one (30, on a busy host 250).
      */

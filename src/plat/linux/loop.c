@@ -47,7 +47,7 @@ struct plat_loop {
     struct plat_mutex *post_lock; /* the list below */
     struct post *posts, **posts_end;
     struct plat_watch *dead;
-    bool dispatching;
+    bool running;
     _Atomic bool quit;
 };
 
@@ -99,7 +99,7 @@ void plat_watch_free(struct plat_watch *w)
         return;
     if (w->registered)
         epoll_ctl(w->loop->epoll, EPOLL_CTL_DEL, w->fd, NULL);
-    if (!w->loop->dispatching) {
+    if (!w->loop->running) {
         free(w);
         return;
     }
@@ -144,6 +144,15 @@ int plat_loop_post(struct plat_loop *loop, void (*fn)(void *ctx), void *ctx, str
     return 0;
 }
 
+static void bury_dead(struct plat_loop *loop)
+{
+    while (loop->dead) {
+        struct plat_watch *w = loop->dead;
+        loop->dead = w->next_dead;
+        free(w);
+    }
+}
+
 int plat_loop_create(struct plat_loop **ret_loop, struct lum_error *err)
 {
     struct plat_loop *loop = lum_calloc(1, sizeof(*loop));
@@ -183,6 +192,7 @@ void plat_loop_free(struct plat_loop *loop)
         free(p);
     }
     plat_watch_free(loop->wake_watch);
+    bury_dead(loop);
     plat_close(&loop->wake);
     plat_close(&loop->epoll);
     plat_mutex_free(loop->lock);
@@ -229,21 +239,23 @@ void plat_loop_run(struct plat_loop *loop)
 {
     struct epoll_event ev[32];
 
+    plat_mutex_lock(loop->lock);
+    loop->running = true;
+    plat_mutex_unlock(loop->lock);
     while (!atomic_load(&loop->quit)) {
         int n = epoll_wait(loop->epoll, ev, ARRAY_LEN(ev), -1);
 
+        /* Whoever freed a watch since the wait began, on whatever thread: it is still on the dead list. */
         plat_mutex_lock(loop->lock);
-        loop->dispatching = true;
         for (int i = 0; i < n; i++)
             dispatch(ev[i].data.ptr, ev[i].events);
-        loop->dispatching = false;
-        while (loop->dead) {
-            struct plat_watch *w = loop->dead;
-            loop->dead = w->next_dead;
-            free(w);
-        }
+        bury_dead(loop);
         plat_mutex_unlock(loop->lock);
     }
+    plat_mutex_lock(loop->lock);
+    loop->running = false;
+    atomic_store(&loop->quit, false);
+    plat_mutex_unlock(loop->lock);
 }
 
 /* ---- timers ---- */
