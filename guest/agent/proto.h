@@ -51,8 +51,9 @@ enum proto_type {
     PROTO_SHUTDOWN = 3, /* h: empty. SIGTERM to all, then after u32 ms grace SIGKILL, sync, power
                            off. payload: u32 grace ms */
 
-    PROTO_BYE = 4, /* g: empty: shutting down orderly; a reset of the machine that follows is its end
-                    */
+    PROTO_BYE =
+        4, /* g: empty: shutting down orderly; a reset of the machine that follows is its end
+            */
 
     /* operations */
     PROTO_EXEC = 16, /* h: see struct comment below */

@@ -160,8 +160,12 @@ static void settle_op(struct op *op)
         return;
     if (op->kind->work)
         op->kind->work(op, &server.wire);
-    for (unsigned i = 0; i < OP_SOURCES; i++)
+    for (unsigned i = 0; i < OP_SOURCES; i++) {
+        /* The last words of what has ended are there: they and DONE leave in one write. */
+        if (op->sources[i].limit != SOURCE_NO_LIMIT)
+            source_read_rest(&op->sources[i], &server.wire, (uint16_t)(i + 1), op->id);
         drained &= source_settle(&op->sources[i], &server.wire, (uint16_t)(i + 1), op->id);
+    }
     if (drained && op->kind->finished(op) && wire_ready(&server.wire)) {
         wire_put_numbers(&server.wire, PROTO_DONE, op->id, numbers, 3, op->out.text);
         free_op(op);
@@ -340,9 +344,6 @@ static void ended(pid_t pid, int status)
         if (op->kind != &op_exec || op->pid != pid)
             continue;
         exec_ended(op, status);
-        /* Usually its last words are there: they and DONE then leave in one write. */
-        for (unsigned s = 0; s < OP_SOURCES; s++)
-            source_read(&op->sources[s], &server.wire, (uint16_t)(s + 1), op->id);
         return;
     }
 }

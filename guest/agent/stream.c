@@ -175,6 +175,12 @@ void source_read(struct source *source, struct wire *wire, uint16_t stream, uint
     }
 }
 
+void source_read_rest(struct source *source, struct wire *wire, uint16_t stream, uint32_t id)
+{
+    while (source_wants(source, wire))
+        source_read(source, wire, stream, id);
+}
+
 void source_limit(struct source *source, uint32_t bytes)
 {
     source->limit = least(source->limit, bytes);

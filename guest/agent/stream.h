@@ -71,6 +71,9 @@ bool source_wants(const struct source *source, const struct wire *wire);
 /* Reads once and queues a DATA frame. */
 void source_read(struct source *source, struct wire *wire, uint16_t stream, uint32_t id);
 
+/* Of a source with a limit: reads up to that, or up to where nothing is there, room permitting. */
+void source_read_rest(struct source *source, struct wire *wire, uint16_t stream, uint32_t id);
+
 /* At most so much more, and what is not there already does not count. */
 void source_limit(struct source *source, uint32_t bytes);
 

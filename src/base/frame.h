@@ -23,8 +23,8 @@ void frame_put(struct wbuf *out, uint16_t type, uint16_t stream, uint32_t id, co
                size_t size);
 
 /*
- * Takes the next frame of in at *at, moving *at past it: 1 a frame, 0 not there yet, -1 its size is beyond the limit
- * (the peer is not to be believed any more).
+ * Takes the next frame of in at *at, moving *at past it: 1 a frame, 0 not there yet, -1 its size is
+ * beyond the limit (the peer is not to be believed any more).
  */
 int frame_next(const struct wbuf *in, size_t *at, struct frame *ret_frame);
 

@@ -10,8 +10,8 @@
 /* Runs fn(&variable) when the variable leaves its scope. */
 #define AUTO(fn) __attribute__((cleanup(fn)))
 
-/* The argument is evaluated twice. Hands the value over: yields it and leaves NULL (or the given empty value) behind for the
- * cleanup. */
+/* The argument is evaluated twice. Hands the value over: yields it and leaves NULL (or the given
+ * empty value) behind for the cleanup. */
 #define STEAL(p)                                                                                   \
     __extension__({                                                                                \
         __typeof__(p) stolen_ = (p);                                                               \

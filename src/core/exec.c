@@ -83,7 +83,8 @@ static void close_three(plat_fd (*fds)[3])
         plat_close(&(*fds)[i]);
 }
 
-/* A socket pair for each stream in the mask: one end stays with the object, theirs goes to the worker. */
+/* A socket pair for each stream in the mask: one end stays with the object, theirs goes to the
+ * worker. */
 static int open_streams(lum_exec *exec, unsigned mask, plat_fd theirs[3], struct lum_error *err)
 {
     for (int i = 0; i < 3; i++) {
@@ -101,7 +102,7 @@ static int open_streams(lum_exec *exec, unsigned mask, plat_fd theirs[3], struct
 }
 
 int exec_start(lum_vm *vm, uint16_t type, const struct wbuf *body, int32_t timeout_ms,
-                    unsigned mask, lum_exec **ret_exec, struct lum_error *err)
+               unsigned mask, lum_exec **ret_exec, struct lum_error *err)
 {
     AUTO(close_three) plat_fd theirs[3] = {PLAT_FD_NONE, PLAT_FD_NONE, PLAT_FD_NONE};
     AUTO(auto_exec) lum_exec *exec = exec_new(vm);
@@ -138,7 +139,7 @@ int lum_vm_exec(lum_vm *vm, const struct lum_exec_options *opts, lum_exec **ret_
     put_strings(&body, o.argv);
     put_strings(&body, o.env);
     rc = exec_start(vm, PROTO_EXEC, &body, o.timeout_ms > 0 ? o.timeout_ms : 0,
-                  (has_stdin ? 1u : 0u) | 2u | (tty ? 0u : 4u), ret_exec, e);
+                    (has_stdin ? 1u : 0u) | 2u | (tty ? 0u : 4u), ret_exec, e);
     if (rc == 0)
         (*ret_exec)->tty = tty;
     return rc;
@@ -146,8 +147,7 @@ int lum_vm_exec(lum_vm *vm, const struct lum_exec_options *opts, lum_exec **ret_
 
 /* ---- streams ---- */
 
-int fd_write_all(plat_fd fd, const void *data, size_t size, const char *gone,
-                     struct lum_error *err)
+int fd_write_all(plat_fd fd, const void *data, size_t size, const char *gone, struct lum_error *err)
 {
     size_t done = 0;
 
@@ -163,7 +163,7 @@ int fd_write_all(plat_fd fd, const void *data, size_t size, const char *gone,
 }
 
 int fd_read_some(lum_vm *vm, plat_fd fd, void *buf, size_t capacity, int32_t timeout_ms,
-                     size_t *ret_size, struct lum_error *err)
+                 size_t *ret_size, struct lum_error *err)
 {
     if (!buf || capacity == 0 || !ret_size)
         return lum_fail(err, LUM_EINVAL, "buf, capacity or ret_size: nothing to read into");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One operation in the guest, seen from the caller: a command or a file transfer. Private to src/core. */
+/* One operation in the guest, seen from the caller: a command or a file transfer. Private to
+ * src/core. */
 #ifndef LUM_CORE_EXEC_H
 #define LUM_CORE_EXEC_H
 
@@ -24,7 +25,8 @@ int exec_start(lum_vm *vm, uint16_t type, const struct wbuf *body, int32_t timeo
 /* Writes everything; LUM_EGONE with the text `gone` when nobody reads any more. */
 int fd_write_all(plat_fd fd, const void *data, size_t size, const char *gone,
                  struct lum_error *err);
-/* Reads at least a byte, *ret_size 0 at end of file; LUM_ETIMEDOUT. Delivers log lines meanwhile. */
+/* Reads at least a byte, *ret_size 0 at end of file; LUM_ETIMEDOUT. Delivers log lines meanwhile.
+ */
 int fd_read_some(lum_vm *vm, plat_fd fd, void *buf, size_t capacity, int32_t timeout_ms,
                  size_t *ret_size, struct lum_error *err);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Files to and from the guest, and byte streams to its ports. Trees are packed and unpacked here, with the caller's rights: the
- * worker never sees the caller's file system.
+ * Files to and from the guest, and byte streams to its ports. Trees are packed and unpacked here,
+ * with the caller's rights: the worker never sees the caller's file system.
  */
 #include <errno.h>
 #include <string.h>
@@ -13,7 +13,8 @@
 
 #define PIECE (64u * 1024)
 
-/* The last component of a path, for a copy that goes into a folder. Heap string, "" when there is none ("/", "..", "."). */
+/* The last component of a path, for a copy that goes into a folder. Heap string, "" when there is
+ * none ("/", "..", "."). */
 static char *own_name(const char *path)
 {
     size_t end = strlen(path);
@@ -103,8 +104,7 @@ int lum_vm_put(lum_vm *vm, const char *host_path, const char *guest_path, struct
 
 /* ---- get ---- */
 
-static int receive_tree(lum_vm *vm, lum_exec *op, struct tree_unpack *unpack,
-                        struct lum_error *err)
+static int receive_tree(lum_vm *vm, lum_exec *op, struct tree_unpack *unpack, struct lum_error *err)
 {
     AUTO(auto_free) char *buf = lum_calloc(1, PIECE);
     size_t n = 1;

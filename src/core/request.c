@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Talking to the worker: each request has a channel of its own, so that threads never meet. While a thread waits
- * it delivers the VM's log lines.
+ * Talking to the worker: each request has a channel of its own, so that threads never meet. While a
+ * thread waits it delivers the VM's log lines.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -20,7 +20,8 @@ int vmm_file(const char *name, char **ret_path, struct lum_error *err)
 
     if (rc < 0)
         return rc;
-    /* In a build folder everything lies together; an installed library has its helpers in libexec. */
+    /* In a build folder everything lies together; an installed library has its helpers in libexec.
+     */
     snprintf(vmm, sizeof(vmm), "%s/lumina-vmm", dir);
     const char *base = access(vmm, X_OK) == 0 ? dir : LUMINA_LIBEXEC_DIR;
     int n = snprintf(path, sizeof(path), "%s/%s", base, name);

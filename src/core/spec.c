@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Options to a checked spec: every error names the option, every file is opened with the caller's own rights. */
+/* Options to a checked spec: every error names the option, every file is opened with the caller's
+ * own rights. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,8 +20,8 @@ static int check_numbers(const struct lum_vm_options *o, struct vm_spec *spec,
 
     spec->memory_bytes = o->memory_bytes ? o->memory_bytes : DEFAULT_MEMORY;
     if (spec->memory_bytes < LUM_MEMORY_MIN || spec->memory_bytes > LUM_MEMORY_MAX)
-        return lum_fail(err, LUM_EINVAL,
-                        "memory: %" PRIu64 " bytes is not in 32 MiB to 1 TiB", spec->memory_bytes);
+        return lum_fail(err, LUM_EINVAL, "memory: %" PRIu64 " bytes is not in 32 MiB to 1 TiB",
+                        spec->memory_bytes);
     if (spec->memory_bytes % MIB)
         return lum_fail(err, LUM_EINVAL, "memory: %" PRIu64 " bytes is not a whole number of MiB",
                         spec->memory_bytes);

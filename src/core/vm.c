@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Public entry points of machines: lum_vm_* and what concerns no machine. The contracts are in lumina.h. */
+/* Public entry points of machines: lum_vm_* and what concerns no machine. The contracts are in
+ * lumina.h. */
 #include "core/vm.h"
 
 #include <stdio.h>

@@ -28,7 +28,8 @@ struct lum_vm {
 /* Starts lumina-vmm in a role; *ret_control is our end of its control socket. */
 int vmm_start(const char *role, plat_fd log, struct plat_process **ret_process,
               plat_fd *ret_control, struct lum_error *err);
-/* Path of a file that belongs to LuminaGuard: beside the library, or where it was installed. Heap string. */
+/* Path of a file that belongs to LuminaGuard: beside the library, or where it was installed. Heap
+ * string. */
 int vmm_file(const char *name, char **ret_path, struct lum_error *err);
 
 /* A request's own channel: what has been received on it and how far it has been taken. */
@@ -37,15 +38,18 @@ struct channel {
     struct wbuf in;
     size_t at;
 };
-#define CHANNEL_INIT {.fd = PLAT_FD_NONE}
+#define CHANNEL_INIT                                                                               \
+    {                                                                                              \
+        .fd = PLAT_FD_NONE                                                                         \
+    }
 void channel_close(struct channel *channel);
 
 /* Sends a request; its answers come on the channel. fds stay the caller's. */
 int vm_request(struct lum_vm *vm, uint16_t type, const struct wbuf *body, const plat_fd *fds,
                size_t n_fds, struct channel *ret_channel, struct lum_error *err);
 /*
- * The next frame on a channel, valid until the next call on it; a CTL_ERROR becomes the error. ret_fd (may be NULL) gets a
- * descriptor that came along.
+ * The next frame on a channel, valid until the next call on it; a CTL_ERROR becomes the error.
+ * ret_fd (may be NULL) gets a descriptor that came along.
  */
 int vm_receive(struct lum_vm *vm, struct channel *channel, int32_t timeout_ms,
                struct frame *ret_frame, plat_fd *ret_fd, struct lum_error *err);
@@ -58,12 +62,14 @@ int vm_call(struct lum_vm *vm, uint16_t type, const struct wbuf *body, int32_t t
 int vm_wait_fd(struct lum_vm *vm, plat_fd fd, int32_t timeout_ms);
 void vm_stage(struct lum_vm *vm, const char *name); /* the first of each name counts */
 
-/* Starts an operation and waits until the guest has started it. streams: 3 entries, the worker's ends, PLAT_FD_NONE for none. */
+/* Starts an operation and waits until the guest has started it. streams: 3 entries, the worker's
+ * ends, PLAT_FD_NONE for none. */
 int vm_op(struct lum_vm *vm, uint16_t type, const struct wbuf *body, int32_t timeout_ms,
           const plat_fd streams[3], struct channel *ret_channel, struct lum_error *err);
 
 /* Options to a checked spec with its files open. backend "auto" stays so. */
-int spec_from_options(const struct lum_vm_options *opts, struct vm_spec *spec, struct lum_error *err);
+int spec_from_options(const struct lum_vm_options *opts, struct vm_spec *spec,
+                      struct lum_error *err);
 
 /* The caller's error or a local one: inside the library err is never NULL. */
 #define API_ERROR(err)                                                                             \

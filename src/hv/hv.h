@@ -48,9 +48,9 @@ enum hv_exit_reason {
 
 /*
  * One exit. MMIO and PIO accesses are of 1, 2, 4 or 8 bytes; string instructions come as one exit
- * an element. For a read
- * (!is_write) the answer is put into data before the next hv_vcpu_run. The struct given to
- * hv_vcpu_run stays where it is until the next run or save of that vCPU: there the answer is read.
+ * an element. For a read (!is_write) the answer is put into data before the next hv_vcpu_run. The
+ * struct given to hv_vcpu_run stays where it is until the next run or save of that vCPU: there the
+ * answer is read.
  */
 struct hv_exit {
     enum hv_exit_reason reason;
@@ -97,8 +97,11 @@ struct hv_ops {
     int (*doorbell_add)(struct hv_vm *vm, uint64_t gpa, uint32_t value, plat_fd event,
                         struct lum_error *err);
 
-    /* HV_CAP_STATE: only while the vCPU is not in run; an exit that was returned is completed first
-     * (the save does it). */
+    /*
+     * HV_CAP_STATE: save only while no vCPU of the VM is in run, or their clocks disagree; an exit
+     * that was returned is completed first (the save does it). LUM_EBUSY: the vCPU is inside an
+     * instruction with several accesses; never so after HV_EXIT_KICKED. load goes to a new vCPU.
+     */
     int (*vcpu_save)(struct hv_vcpu *vcpu, struct arch_vcpu_state *ret_state,
                      struct lum_error *err);
     int (*vcpu_load)(struct hv_vcpu *vcpu, const struct arch_vcpu_state *state,

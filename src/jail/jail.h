@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Staged self-isolation of the worker process. The stages come in this order and no guest instruction runs before JAIL_SEALED.
- * Each gives up what is no longer needed; none can be taken back.
+ * Staged self-isolation of the worker process. The stages come in this order and no guest
+ * instruction runs before JAIL_SEALED. Each gives up what is no longer needed; none can be taken
+ * back.
  */
 #ifndef LUM_JAIL_H
 #define LUM_JAIL_H

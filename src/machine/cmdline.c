@@ -1,22 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kernel command line, the same for every backend except for how the agent is reached. What is
- * put on it and why:
- *
- *   quiet loglevel=0       each line on a console costs exits; a crash is still printed
- *   panic=-1 reboot=t      a dead guest ends at once, by a triple fault that every hypervisor
- * reports no_timer_check         there is no legacy timer to be tested against tsc=reliable the
- * hypervisor keeps the TSC; no watchdog has to compare it random.trust_cpu=on    the first random
- * numbers need not wait for the agent's cryptomgr.notests      self tests are two fifths of a stock
- * kernel's boot 8250.nr_uarts=0        no probing for serial ports that do not exist
- *   swiotlb=noforce        a large guest would clear 64 MiB of bounce buffers that virtio never
- * uses rdinit=/lumina-init    the agent is process 1, from the first initrd
+ * The kernel command line, the same for every backend except for how the agent is reached. The
+ * caller's own arguments come last: where the kernel reads a parameter twice, the last one wins.
  *
  * Not on it: mitigations=off. The kernel built with LuminaGuard has none compiled in, and whoever
  * brings another kernel keeps what that kernel chose. Nor nomodule, for the same kernels' sake.
- *
- * The caller's own arguments come last: where the kernel reads a parameter twice, the last one
- * wins.
  */
 #include "machine/machine.h"
 
@@ -26,9 +14,17 @@
 #include "base/alloc.h"
 #include "boot/boot.h"
 
-#define BASE_ARGS                                                                                  \
-    "quiet loglevel=0 panic=-1 reboot=t no_timer_check tsc=reliable random.trust_cpu=on "          \
-    "cryptomgr.notests 8250.nr_uarts=0 swiotlb=noforce rdinit=/lumina-init"
+static const char base_args[] =
+    "quiet loglevel=1"      /* lines on a console cost exits; a panic is still printed */
+    " panic=-1 reboot=t"    /* a dead guest ends at once, by a triple fault, which all see */
+    " no_timer_check"       /* there is no legacy timer to be tested against */
+    " tsc=reliable"         /* the hypervisor keeps the TSC; no watchdog compares it */
+    " noreplace-smp"        /* patching out lock prefixes: 3.6 M instructions, 3.3 MiB written */
+    " random.trust_cpu=on"  /* the first random numbers need not wait for the agent's */
+    " cryptomgr.notests"    /* self tests are two fifths of a stock kernel's boot */
+    " 8250.nr_uarts=0"      /* no probing for serial ports that do not exist */
+    " swiotlb=noforce"      /* a large guest would clear 64 MiB that virtio never uses */
+    " rdinit=/lumina-init"; /* the agent is process 1, from the first initrd */
 
 #define HOSTNAME_MAX 64u /* of Linux, __NEW_UTS_LEN */
 
@@ -82,8 +78,8 @@ int machine_cmdline(const struct vm_spec *spec, const char *transport_args, cons
         snprintf(scratch, sizeof(scratch), " lumina.scratch=%llu",
                  (unsigned long long)spec->scratch_bytes);
     int len = snprintf(line, sizeof(line),
-                       BASE_ARGS "%s%s lumina.agent=%s lumina.root=%s%s%s lumina.hostname=%s%s%s",
-                       transport_args[0] ? " " : "", transport_args, agent_port,
+                       "%s%s%s lumina.agent=%s lumina.root=%s%s%s lumina.hostname=%s%s%s",
+                       base_args, transport_args[0] ? " " : "", transport_args, agent_port,
                        root_name(spec->root_kind), spec->read_only ? " lumina.ro=1" : "", scratch,
                        spec->hostname, extra[0] ? " " : "", extra);
     if (len < 0)

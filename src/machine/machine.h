@@ -106,7 +106,8 @@ extern const struct machine_backend
     machine_backends[]; /* ends with name NULL; one list file per OS */
 
 const struct machine_backend *machine_find(const char *name);
-/* Whether `auto` takes the candidate over the best before it in order: hardware speed wins, else the later one. */
+/* Whether `auto` takes the candidate over the best before it in order: hardware speed wins, else
+ * the later one. */
 bool machine_prefer(const struct machine_probe *best, const struct machine_probe *candidate);
 /* The first usable one at hardware speed, else the last usable one, else NULL. ret_probe gets its
  * probe. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The worker's end of the agent protocol (guest/agent/proto.h). It turns operations of the caller into frames and back, moves
- * their streams under credit, and believes nothing: the first frame that breaks the protocol ends the VM.
- * Everything runs on the loop.
+ * The worker's end of the agent protocol (guest/agent/proto.h). It turns operations of the caller
+ * into frames and back, moves their streams under credit, and believes nothing: the first frame
+ * that breaks the protocol ends the VM. Everything runs on the loop.
  */
 #ifndef LUM_WORKER_AGENT_H
 #define LUM_WORKER_AGENT_H
@@ -20,7 +20,8 @@ struct agent_host {
     void (*stage)(void *ctx, const char *name);
 };
 
-struct agent *agent_create(struct plat_loop *loop, const struct agent_host *host); /* NULL: no memory */
+struct agent *agent_create(struct plat_loop *loop,
+                           const struct agent_host *host); /* NULL: no memory */
 void agent_free(struct agent *agent);
 
 /* Takes the stream. A second connection is refused (closed). */
@@ -29,8 +30,8 @@ bool agent_is_ready(const struct agent *agent);
 void agent_shutdown(struct agent *agent, uint32_t grace_ms);
 
 /*
- * Starts an operation (PROTO_EXEC, PUT, GET) whose progress is told on channel (ctl.h). Takes channel and the streams (PLAT_FD_NONE:
- * none), also when it fails.
+ * Starts an operation (PROTO_EXEC, PUT, GET) whose progress is told on channel (ctl.h). Takes
+ * channel and the streams (PLAT_FD_NONE: none), also when it fails.
  */
 void agent_op(struct agent *agent, uint16_t type, const void *body, size_t size, int32_t timeout_ms,
               plat_fd channel, const plat_fd streams[3]);
@@ -40,12 +41,13 @@ void agent_dial(struct agent *agent, uint32_t port, void (*done)(void *ctx, int 
                 void *ctx);
 
 /*
- * The machine has ended: takes what the guest sent before, so that no output is lost. True when it had said
- * that it shuts down.
+ * The machine has ended: takes what the guest sent before, so that no output is lost. True when it
+ * had said that it shuts down.
  */
 bool agent_drain(struct agent *agent);
 
-/* The VM has ended: every operation is answered with this error, streams end after what has arrived. */
+/* The VM has ended: every operation is answered with this error, streams end after what has
+ * arrived. */
 void agent_end(struct agent *agent, const struct lum_error *why);
 
 #endif

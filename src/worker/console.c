@@ -47,7 +47,7 @@ void console_write(struct console *c, const uint8_t *data, size_t size)
     for (size_t i = 0; i < size; i++) {
         if (data[i] == '\n' || c->size == sizeof(c->line))
             console_flush(c);
-        if (data[i] != '\n')
+        if (data[i] != '\n' && data[i] != '\r')
             c->line[c->size++] = (char)data[i];
     }
 }

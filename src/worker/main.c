@@ -11,6 +11,7 @@ int main(int argc, char **argv)
         return worker_main();
     if (argc == 2 && strcmp(argv[1], "probe") == 0)
         return probe_main();
-    fputs("lumina-vmm is started by liblumina for each micro-VM; the command is `lumina`\n", stderr);
+    fputs("lumina-vmm is started by liblumina for each micro-VM; the command is `lumina`\n",
+          stderr);
     return 125;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Operations in the guest: their streams, credit, deadline and answers. An operation ends for the guest with DONE; it lives on
- * here until what the guest sent has reached the caller.
+ * Operations in the guest: their streams, credit, deadline and answers. An operation ends for the
+ * guest with DONE; it lives on here until what the guest sent has reached the caller.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,7 +13,8 @@
 #include "worker/ctl.h"
 
 #define CREDIT_STEP (64u * 1024)
-/* A guest that does not even answer a kill gets this long; then the caller is answered without it. */
+/* A guest that does not even answer a kill gets this long; then the caller is answered without it.
+ */
 #define KILL_ANSWER_NS (2000u * 1000000ull)
 
 struct stream {
@@ -91,7 +92,8 @@ static void op_settle(struct op *op)
     op_free(op);
 }
 
-/* A few bytes into a socket that carries a handful of messages in its life: it fits, or the caller is gone. */
+/* A few bytes into a socket that carries a handful of messages in its life: it fits, or the caller
+ * is gone. */
 static void channel_send(struct op *op, const struct wbuf *out)
 {
     if (op->channel >= 0 && !out->failed)
@@ -106,7 +108,8 @@ static void channel_close(struct op *op)
 }
 
 /*
- * The last word on an operation: DONE (error NULL) or an error. Input streams end here; output streams when they are empty.
+ * The last word on an operation: DONE (error NULL) or an error. Input streams end here; output
+ * streams when they are empty.
  */
 static void op_answer(struct op *op, const struct lum_error *error, uint32_t code, uint32_t signal)
 {

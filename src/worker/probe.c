@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The probe role: asks every backend what it can do here. In a process of its own, because a probe runs a small guest and because
- * only this program may need the host's entitlement for virtual machines.
+ * The probe role: asks every backend what it can do here. In a process of its own, because a probe
+ * runs a small guest and because only this program may need the host's entitlement for virtual
+ * machines.
  */
 #include "jail/jail.h"
 #include "worker/ctl.h"

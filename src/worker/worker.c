@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The per-VM process. It follows its caller (end of file on the control socket ends it), owns one machine and one agent
- * connection, and answers typed requests (ctl.h). Everything but the vCPUs happens on one loop.
+ * The per-VM process. It follows its caller (end of file on the control socket ends it), owns one
+ * machine and one agent connection, and answers typed requests (ctl.h). Everything but the vCPUs
+ * happens on one loop.
  */
 #include <errno.h>
 #include <signal.h>
@@ -48,7 +49,7 @@ struct worker {
     struct console console;
 
     bool started, paused, ended, agent_gone;
-    char noted[160]; /* why the VM is about to end */
+    char noted[160];  /* why the VM is about to end */
     bool noted_reset; /* which is a power-off when the guest had announced it */
     char reason[160];
     plat_fd start_channel;
@@ -138,8 +139,8 @@ static void free_machine(void *ctx)
 }
 
 /*
- * Answers everybody, then takes the machine apart: nobody waits for the teardown. Only called from the loop's top level (a timer, a post or
- * a request), never from inside an agent or machine call.
+ * Answers everybody, then takes the machine apart: nobody waits for the teardown. Only called from
+ * the loop's top level (a timer, a post or a request), never from inside an agent or machine call.
  */
 static void end_vm(struct worker *w, int code, const char *reason)
 {
@@ -521,9 +522,7 @@ static void handle_request(struct worker *w, uint16_t type, struct rbuf *in)
     case CTL_TIMINGS: request_timings(w, channel); break;
     case CTL_DIAL: request_dial(w, in, channel); break;
     case CTL_OP: request_op(w, in, channel); break;
-    default:
-        lum_fail(&err, LUM_EINTERNAL, "unknown request %u", type);
-        answer_error(channel, &err);
+    default: lum_fail(&err, LUM_EINTERNAL, "unknown request %u", type); answer_error(channel, &err);
     }
 }
 
@@ -543,7 +542,8 @@ static void request_complete(struct worker *w)
     w->in_payload = false;
 }
 
-/* The header in one piece with its descriptors: the sender writes it so, and a stream socket never merges across them. */
+/* The header in one piece with its descriptors: the sender writes it so, and a stream socket never
+ * merges across them. */
 static ssize_t receive_header(struct worker *w)
 {
     size_t n_fds = ARRAY_LEN(w->fds);

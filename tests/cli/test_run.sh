@@ -150,8 +150,8 @@ fi
 lum run -q --timing -- true </dev/null
 has "timing: header" "$err" "STAGE"
 has "timing: a stage" "$err" "agent ready"
-lum run -v -- true </dev/null
-has "verbose: console of the guest" "$err" "guest: "
+lum run -v -- sh -c 'echo spoken >/dev/console; sleep 1' </dev/null
+has "verbose: console of the guest" "$err" "guest: spoken"
 lum run -q -- true </dev/null
 is "quiet" "$err" ""
 end

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tiny guests for test_kvm.c, copied to G_CODE (or G_AP) of a guest's memory, so: position independent. Only
- * instructions that KVM's emulator also knows, and few of them, since some hosts emulate all of it; an interrupt handler never
- * returns (that emulator has no IRET outside real mode) but goes on by itself.
+ * Tiny guests for test_kvm.c, copied to G_CODE (or G_AP) of a guest's memory, so: position
+ * independent. Only instructions that KVM's emulator also knows, and few of them, since some hosts
+ * emulate all of it; an interrupt handler never returns (that emulator has no IRET outside real
+ * mode) but goes on by itself.
  */
 #include "payload.h"
 
@@ -236,8 +237,9 @@ guest_irq_handler:
         end rom
 
         /*
-         * Puts patterns into everything that a saved state must carry, arms the timer (interrupts still off), stops at
-         * P_VALUE - where it is saved - and afterwards writes down what it finds and lets the timer fire.
+         * Puts patterns into everything that a saved state must carry, arms the timer (interrupts
+         * still off), stops at P_VALUE - where it is saved - and afterwards writes down what it
+         * finds and lets the timer fire.
          */
         guest state
         x2apic_on

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The conformance suite: what every backend must do, through the public API alone, with a real Linux guest.
+ * The conformance suite: what every backend must do, through the public API alone, with a real
+ * Linux guest.
  *
  *     conformance BACKEND
  *
- * Skips with the probe's reason where the backend cannot run. LUMINA_TEST_ECHO names the vsock_echo program, LUMINA_TEST_BUSYBOX a static
- * busybox for the tests that build root file systems.
+ * Skips with the probe's reason where the backend cannot run. LUMINA_TEST_ECHO names the vsock_echo
+ * program, LUMINA_TEST_BUSYBOX a static busybox for the tests that build root file systems.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -129,8 +130,7 @@ static void test_exec_options(lum_vm *vm)
     o.argv = pwd;
     o.env = env;
     o.cwd = "/tmp";
-    ok(run_opts(vm, &o, NULL, &r) == 0 &&
-           strcmp(r.out, "/tmp\none-two words\n/root\n0\n0\n") == 0,
+    ok(run_opts(vm, &o, NULL, &r) == 0 && strcmp(r.out, "/tmp\none-two words\n/root\n0\n0\n") == 0,
        "working directory and environment: %s", r.out);
     o.user = "1000:1000";
     ok(run_opts(vm, &o, NULL, &r) == 0 && strstr(r.out, "\n1000\n1000\n"), "user: %s", r.out);
@@ -205,8 +205,9 @@ static void test_bulk(lum_vm *vm)
     ok(sh(vm, "echo alive", &r) == 0 && strcmp(r.out, "alive\n") == 0,
        "a full stream holds up no other command");
     lum_exec_free(exec);
-    ok(sh(vm, "for i in 1 2 3 4 5 6 7 8 9 10; do pidof yes >/dev/null || exit 0; sleep 0.5; done; "
-              "exit 1",
+    ok(sh(vm,
+          "for i in 1 2 3 4 5 6 7 8 9 10; do pidof yes >/dev/null || exit 0; sleep 0.5; done; "
+          "exit 1",
           &r) == 0 &&
            r.code == 0,
        "freeing a command kills it");
@@ -214,8 +215,8 @@ static void test_bulk(lum_vm *vm)
 
 static void test_tty(lum_vm *vm)
 {
-    const char *const argv[] = {"sh", "-c",
-                                "test -t 0 && test -t 1 && stty size; read x; stty size; tty", NULL};
+    const char *const argv[] = {
+        "sh", "-c", "test -t 0 && test -t 1 && stty size; read x; stty size; tty", NULL};
     struct lum_exec_options o = LUM_EXEC_OPTIONS_INIT;
     struct lum_exit_status status;
     struct lum_error err;
@@ -250,8 +251,8 @@ static void test_tty(lum_vm *vm)
 
 static void test_signals(lum_vm *vm)
 {
-    const char *const trap[] = {"sh", "-c", "trap 'echo got; exit 5' INT; echo ready; while :; do sleep 0.1; done",
-                                NULL};
+    const char *const trap[] = {
+        "sh", "-c", "trap 'echo got; exit 5' INT; echo ready; while :; do sleep 0.1; done", NULL};
     const char *const sleeper[] = {"sleep", "1000", NULL};
     struct lum_exec_options o = LUM_EXEC_OPTIONS_INIT;
     struct lum_exit_status status = {0};
@@ -286,7 +287,8 @@ static void *parallel(void *arg)
     intptr_t good = 0;
 
     for (int i = 0; r && i < 4; i++)
-        good += sh(vm, "head -c 100000 /dev/zero | wc -c", r) == 0 && strcmp(r->out, "100000\n") == 0;
+        good +=
+            sh(vm, "head -c 100000 /dev/zero | wc -c", r) == 0 && strcmp(r->out, "100000\n") == 0;
     free(r);
     return (void *)good;
 }
@@ -336,6 +338,20 @@ static void test_pause(lum_vm *vm)
     ok(lum_exec_read(exec, LUM_STDOUT, buf, sizeof(buf), run_ms, &n, &err) == 0 && n > 0,
        "it ticks again");
     lum_exec_free(exec);
+}
+
+/*
+ * Counted, because time on a test machine says little: what the guest costs the monitor until it is
+ * ready. A backend that cannot count says 0.
+ */
+static void test_exits(lum_vm *vm)
+{
+    struct lum_vm_stats stats = LUM_VM_STATS_INIT;
+    struct lum_error err;
+    int rc = lum_vm_stats(vm, &stats, &err);
+
+    ok(rc == 0 && stats.exits <= 200, "at most 200 exits until the agent is ready: %llu",
+       (unsigned long long)stats.exits);
 }
 
 static void test_figures(lum_vm *vm)
@@ -437,6 +453,7 @@ int main(int argc, char **argv)
     lum_vm *vm = vm_up(NULL);
     if (!ok(vm != NULL, "a VM boots"))
         return tap_done();
+    test_exits(vm);
     test_output(vm);
     test_exec_options(vm);
     test_bulk(vm);

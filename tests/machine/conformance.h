@@ -17,12 +17,13 @@ struct run {
 extern const char *backend_name;
 extern const int32_t boot_ms, run_ms;
 
-lum_vm *vm_up(const struct lum_vm_options *base); /* created and started, or NULL with the reason printed */
+lum_vm *
+vm_up(const struct lum_vm_options *base); /* created and started, or NULL with the reason printed */
 int run_opts(lum_vm *vm, const struct lum_exec_options *opts, const char *input, struct run *r);
 int sh(lum_vm *vm, const char *script, struct run *r);
 
-void test_files(lum_vm *vm);  /* put and get */
-void test_ends(lum_vm *vm);   /* ends this VM politely, then others in every other way */
-void test_shapes(void);       /* vCPUs, memory, root file systems */
+void test_files(lum_vm *vm); /* put and get */
+void test_ends(lum_vm *vm);  /* ends this VM politely, then others in every other way */
+void test_shapes(void);      /* vCPUs, memory, root file systems */
 
 #endif

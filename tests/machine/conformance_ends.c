@@ -70,14 +70,16 @@ void test_files(lum_vm *vm)
     ok(read_file(path, back, sizeof(back)) == sizeof(big) && memcmp(big, back, sizeof(big)) == 0,
        "the same bytes");
 
-    snprintf(script, sizeof(script),
-             "cd %s && mkdir -p t/sub/empty && echo one >t/1 && echo two >t/sub/2 && ln -s ../1 t/sub/l",
-             dir);
+    snprintf(
+        script, sizeof(script),
+        "cd %s && mkdir -p t/sub/empty && echo one >t/1 && echo two >t/sub/2 && ln -s ../1 t/sub/l",
+        dir);
     ok(host_sh(script) == 0, "a folder");
     snprintf(path, sizeof(path), "%s/t", dir);
     ok(lum_vm_put(vm, path, "/tmp/tree", &err) == 0, "put a folder under a new name");
-    ok(sh(vm, "cat /tmp/tree/1 /tmp/tree/sub/2 /tmp/tree/sub/l; readlink /tmp/tree/sub/l; test -d "
-              "/tmp/tree/sub/empty && echo dir",
+    ok(sh(vm,
+          "cat /tmp/tree/1 /tmp/tree/sub/2 /tmp/tree/sub/l; readlink /tmp/tree/sub/l; test -d "
+          "/tmp/tree/sub/empty && echo dir",
           &r) == 0 &&
            strcmp(r.out, "one\ntwo\none\n../1\ndir\n") == 0,
        "all of it arrived: %s", r.out);
@@ -90,9 +92,11 @@ void test_files(lum_vm *vm)
     ok(lum_vm_put(vm, "/no/such", "/tmp", &err) == LUM_ENOENT, "no such file here: %s", err.text);
     ok(lum_vm_put(vm, path, "/proc/x/y", &err) == LUM_EGUEST, "cannot be written there: %s",
        err.text);
-    ok(sh(vm, "mkdir /tmp/evil && ln -s /tmp/escaped /tmp/evil/a && chmod u+s /bin/true 2>/dev/null; "
-              "cp /bin/busybox /tmp/evil/suid && chmod 4755 /tmp/evil/suid",
-          &r) == 0 && r.code == 0,
+    ok(sh(vm,
+          "mkdir /tmp/evil && ln -s /tmp/escaped /tmp/evil/a && chmod u+s /bin/true 2>/dev/null; "
+          "cp /bin/busybox /tmp/evil/suid && chmod 4755 /tmp/evil/suid",
+          &r) == 0 &&
+           r.code == 0,
        "a folder with a link and a set-user-id program: %s", r.err_out);
     snprintf(path, sizeof(path), "%s/evil", dir);
     ok(lum_vm_get(vm, "/tmp/evil", path, &err) == 0, "get it: %s", err.text);
@@ -246,10 +250,11 @@ static void test_roots(void)
     }
     if (!ok(mkdtemp(dir) != NULL, "a scratch folder"))
         return;
-    snprintf(script, sizeof(script),
-             "cd %s && mkdir -p f/bin f/etc f/sub && cp %s f/bin/busybox && ln -s busybox f/bin/sh && "
-             "ln -s busybox f/bin/cat && echo mine >f/etc/mark",
-             dir, busybox);
+    snprintf(
+        script, sizeof(script),
+        "cd %s && mkdir -p f/bin f/etc f/sub && cp %s f/bin/busybox && ln -s busybox f/bin/sh && "
+        "ln -s busybox f/bin/cat && echo mine >f/etc/mark",
+        dir, busybox);
     ok(host_sh(script) == 0, "a root folder");
     snprintf(path, sizeof(path), "%s/f", dir);
     o.rootfs = path;
@@ -258,7 +263,8 @@ static void test_roots(void)
     else
         tap_skip("root folder", "no mkfs.erofs on this machine");
 
-    snprintf(script, sizeof(script), "cd %s/f && find . | cpio -o -H newc >../r.cpio 2>/dev/null", dir);
+    snprintf(script, sizeof(script), "cd %s/f && find . | cpio -o -H newc >../r.cpio 2>/dev/null",
+             dir);
     if (host_sh(script) == 0) {
         snprintf(path, sizeof(path), "%s/r.cpio", dir);
         expect(&o, "cpio", "cat /etc/mark; echo w >/sub/w && cat /sub/w", "mine\nw\n");
@@ -290,8 +296,8 @@ void test_shapes(void)
            "yes\n");
     /* Above the hole under 4 GiB: two ranges of RAM. */
     o.memory_bytes = 5ull << 30;
-    expect(&o, "5 GiB",
-           "test $(awk '/MemTotal/{print $2}' /proc/meminfo) -gt 4800000 && echo yes", "yes\n");
+    expect(&o, "5 GiB", "test $(awk '/MemTotal/{print $2}' /proc/meminfo) -gt 4800000 && echo yes",
+           "yes\n");
     o = (struct lum_vm_options)LUM_VM_OPTIONS_INIT;
     o.hostname = "box-1";
     expect(&o, "host name", "hostname", "box-1\n");
@@ -300,8 +306,8 @@ void test_shapes(void)
     expect(NULL, "nor a third", "test -e /first && echo leak; echo none", "none\n");
     o = (struct lum_vm_options)LUM_VM_OPTIONS_INIT;
     o.read_only = 1;
-    expect(&o, "read-only root", "echo x >/x 2>/dev/null || echo refused; echo y >/tmp/y && cat /tmp/y",
-           "refused\ny\n");
+    expect(&o, "read-only root",
+           "echo x >/x 2>/dev/null || echo refused; echo y >/tmp/y && cat /tmp/y", "refused\ny\n");
     o = (struct lum_vm_options)LUM_VM_OPTIONS_INIT;
     o.scratch_bytes = 8u << 20;
     expect(&o, "scratch of 8 MiB", "head -c 16000000 /dev/zero >/big 2>/dev/null || echo full",

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Runs in the guest: listens on a vsock port, says "listening" on stdout, echoes one connection to its end in capitals. Built statically
- * with musl, whose headers have no vsock, hence the address struct.
+ * Runs in the guest: listens on a vsock port, says "listening" on stdout, echoes one connection to
+ * its end in capitals. Built statically with musl, whose headers have no vsock, hence the address
+ * struct.
  */
 #include <ctype.h>
 #include <stdint.h>

@@ -13,7 +13,7 @@
 enum { T_IN = 0, T_OUT = 1, T_FLUSH = 4, T_GET_ID = 8, T_DISCARD = 11 };
 enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2, S_UNTOUCHED = 0xee };
 
-#define SECTORS 2048u
+#define SECTORS 32768u /* more than one request may ask for */
 #define DISK    ((uint64_t)SECTORS * 512)
 
 struct stage {

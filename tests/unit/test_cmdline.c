@@ -53,7 +53,7 @@ int main(void)
     ok(make(&spec, "console=hvc0 virtio_mmio.device=4K@0xd0000000:5", "vsock") == 0, "%s",
        error.text);
     tap_note("%s", line ? line : "");
-    ok(has("quiet") && has("loglevel=0") && has("panic=-1") && has("reboot=t") &&
+    ok(has("quiet") && has("loglevel=1") && has("noreplace-smp") && has("panic=-1") && has("reboot=t") &&
            has("no_timer_check") && has("tsc=reliable") && has("rdinit=/lumina-init"),
        "base arguments");
     ok(has("console=hvc0") && has("virtio_mmio.device=4K@0xd0000000:5"), "the backend's arguments");

@@ -27,6 +27,15 @@ static void detach(struct fake_host *h, struct vdev *dev)
     fake_host_done(h);
 }
 
+static bool asked_again(void *ctx)
+{
+    struct fake_driver *d = ctx;
+    const struct fake_queue *q = &d->queues[1];
+    const uint16_t *event = fake_ram(d->h, q->used + 4 + 8u * q->size, 2);
+
+    return __atomic_load_n(event, __ATOMIC_SEQ_CST) == q->avail_idx;
+}
+
 static void test_console(void)
 {
     struct fake_host h;
@@ -68,6 +77,8 @@ static void test_console(void)
     while (done < 64 && fake_wait_used(&d, 1, &head, &len))
         done++;
     ok(done == 64, "console: a full queue is emptied");
+    /* Only a device that has looked again, and found nothing, asks for the next notification. */
+    ok(fake_wait(&h, asked_again, &d), "console: and it listens again after it");
     detach(&h, dev);
 }
 

@@ -247,6 +247,11 @@ static void test_cve_2026_5747_status_only_grows(void)
     ok(fake_read(&s.d, 0x70) == (all | NEEDS_RESET), "nor clear it");
     fake_write(&s.d, 0x70, all | FAILED);
     ok(fake_read(&s.d, 0x70) == (all | FAILED | NEEDS_RESET), "a bit can be added");
+    fake_write(&s.d, 0x70, 0);
+    fake_negotiate(&s.d);
+    fake_write(&s.d, 0x70, DRIVER_OK);
+    ok(fake_read(&s.d, 0x70) == (ACKNOWLEDGE | DRIVER | FEATURES_OK),
+       "a write that drops bits does not add others either");
     unsigned resets = n_reset;
     fake_write(&s.d, 0x70, 0);
     ok(fake_read(&s.d, 0x70) == 0 && n_reset == resets + 1, "0 resets, the device too");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The native machine on the null driver: its whole life without a CPU. A script stands for what a guest does; the loop runs as in the worker.
+ * The native machine on the null driver: its whole life without a CPU. A script stands for what a
+ * guest does; the loop runs as in the worker.
  */
 #include <elf.h>
 #include <stdatomic.h>
@@ -70,7 +71,8 @@ static plat_fd tiny_kernel(void)
         char name[4];
         uint32_t entry;
         uint8_t code[64];
-    } k = {.head = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+    } k = {.head = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
+                                EV_CURRENT},
                     .e_type = ET_EXEC,
                     .e_machine = EM_X86_64,
                     .e_version = EV_CURRENT,
@@ -268,7 +270,8 @@ static void test_refusals(void)
        "refused: %s", err.text);
     ok(machine_native_ops.create("nosuch", &spec, s.loop, &host, &m, &err) == LUM_EINTERNAL,
        "no such driver: %s", err.text);
-    /* Every allocation on the way fails once; nothing leaks (LeakSanitizer) and nothing is half made. */
+    /* Every allocation on the way fails once; nothing leaks (LeakSanitizer) and nothing is half
+     * made. */
     vm_spec_done(&spec);
     make_spec(&spec, 1);
     int rc = LUM_ENOMEM;

@@ -340,8 +340,8 @@ static void make_indirect_too_long(struct stage *s, uint64_t ram, uint64_t table
 
 static void make_index_jump(struct stage *s, uint64_t ram, uint64_t table)
 {
-    (void)ram;
     (void)table;
+    fake_desc(&s->d, ring(s), 0, ram, 8, 0, 0); /* each entry by itself would be good */
     le16_store(fake_ram(&s->h, s->d.queues[0].avail + 2, 2), 17);
 }
 

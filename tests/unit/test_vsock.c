@@ -372,10 +372,14 @@ static void test_cve_2019_18960_lengths(void)
            "CVE-2019-18960: 4 bytes that claim to be %u: RST, nothing passed on", lies[i]);
     }
     struct packet p = packet_to(s, 100, GOOD_PORT, REQUEST);
-    p.len = 1;
     unsigned before = s->n_accepted;
+    p.len = 1;
     send_raw(s, &p, NULL, 0);
-    ok(got(s, RST) && s->n_accepted == before, "CVE-2019-18960: not in a request either");
+    bool refused = got(s, RST);
+    p.len = UINT32_MAX - HEADER + 1; /* with the header, 2^32 */
+    send_raw(s, &p, NULL, 0);
+    ok(refused && got(s, RST) && s->n_accepted == before,
+       "CVE-2019-18960: not in a request either");
 
     connect_guest(s, 100);
     p = packet_to(s, 100, GOOD_PORT, RW);
@@ -749,6 +753,21 @@ static void test_close_with_data_under_way(void)
     while (!over && take_packet(s, true, false))
         over = s->in.op == SHUTDOWN && s->in.flags == 3;
     ok(over, "a host that closes with data unread: the guest is told");
+
+    connect_guest(s, 92);
+    for (sent = 0; sent < VSOCK_BUFFER; sent += 65536)
+        send_data(s, 92, GOOD_PORT, pattern + sent, 65536);
+    plat_shutdown_read(s->accepted);
+    while (plat_read(s->accepted, back, sizeof(pattern)) > 0)
+        ; /* what the socket holds; then the device tries to write, and learns of it */
+    over = false;
+    while (!over && take_packet(s, true, false))
+        over = s->in.op == SHUTDOWN;
+    ok(over && s->in.flags == 1 && s->in.fwd_cnt == sent,
+       "a host that stops reading: the guest is told, and credited for what was dropped");
+    send_data(s, 92, GOOD_PORT, "late", 4);
+    ok(plat_write(s->accepted, "yes", 3) == 3 && got(s, RW) && s->in.fwd_cnt == sent + 4,
+       "what it still sends is dropped, the other direction goes on");
     free(back);
     stage_free(s);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where guest-physical and port addresses lead. Nothing there reads as all ones, as on a PC bus. The vCPU thread borrows the
- * devices from the I/O thread by taking the loop's lock.
+ * Where guest-physical and port addresses lead. Nothing there reads as all ones, as on a PC bus.
+ * The vCPU thread borrows the devices from the I/O thread by taking the loop's lock.
  */
 #include "machine/native/native.h"
 

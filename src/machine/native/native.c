@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Life of the native machine. The order in create is fixed: memory before vCPUs before doorbells (speed.md, finding 1); everything is
- * made before `sealed`, start only changes the goal of the vCPU threads.
+ * Life of the native machine. The order in create is fixed: memory before vCPUs before doorbells
+ * (speed.md, finding 1); everything is made before `sealed`, start only changes the goal of the
+ * vCPU threads.
  */
 #include "machine/native/native.h"
 
@@ -117,8 +118,7 @@ static int load_kernel(struct native *m, struct lum_error *err)
 
 static int build(struct native *m, const char *driver, struct lum_error *err)
 {
-    const struct hv_vm_config config = {.vcpus = m->spec->vcpus,
-                                        .ioapic_pins = ARCH_IOAPIC_PINS};
+    const struct hv_vm_config config = {.vcpus = m->spec->vcpus, .ioapic_pins = ARCH_IOAPIC_PINS};
     const struct hv_ops *ops = hv_find(driver);
 
     if (!ops)
@@ -157,7 +157,8 @@ static void native_free(struct machine *base)
     if (m->lock && m->changed) {
         vcpus_set_goal(m, VCPU_QUIT);
         /*
-         * A vCPU thread may be waiting for the loop's lock inside a register access; the devices are still whole, so let it finish.
+         * A vCPU thread may be waiting for the loop's lock inside a register access; the devices
+         * are still whole, so let it finish.
          */
         plat_loop_unlock(m->loop);
         vcpus_join(m);

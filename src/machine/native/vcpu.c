@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One thread per vCPU: it makes its vCPU, waits for the goal RUN, runs, and frees it. Threads follow one shared goal; a change is
- * announced by the condition and a kick, which the driver never loses.
+ * One thread per vCPU: it makes its vCPU, waits for the goal RUN, runs, and frees it. Threads
+ * follow one shared goal; a change is announced by the condition and a kick, which the driver never
+ * loses.
  */
 #include <stdio.h>
 #include <string.h>

@@ -130,13 +130,12 @@ void qemu_transport_args(const struct qemu_launch *launch,
     char tuning[64] = "";
 
     /*
-     * Rewriting the kernel's lock prefixes for one processor gains nothing on the software CPU and
-     * costs 100. Calibrating the local timer is 250 of busy waiting; with a single processor
+     * In milliseconds: calibrating the local timer is 250 of busy waiting; with a single processor
      * the timer chip does as well, at the price of 38 wake-ups a second while the guest idles (1 %
-     * of a host CPU). See qemu_tsc.h for the last one (30, on a busy host 250).
+     * of a host CPU). See qemu_tsc.h for the other one (30, on a busy host 250).
      */
     if (!launch->hardware)
-        snprintf(tuning, sizeof(tuning), " noreplace-smp%s tsc_early_khz=%" PRIu32,
+        snprintf(tuning, sizeof(tuning), "%s tsc_early_khz=%" PRIu32,
                  launch->vcpus == 1 ? " noapictimer" : "", launch->tsc_khz);
     snprintf(ret_args, QEMU_TRANSPORT_ARGS_SIZE, "console=hvc0 " SLOT_SERIAL " " SLOT_RNG "%s%s",
              launch->root_disk ? " " SLOT_ROOT : "", tuning);

@@ -245,7 +245,8 @@ void plat_loop_run(struct plat_loop *loop)
     while (!atomic_load(&loop->quit)) {
         int n = epoll_wait(loop->epoll, ev, ARRAY_LEN(ev), -1);
 
-        /* Whoever freed a watch since the wait began, on whatever thread: it is still on the dead list. */
+        /* Whoever freed a watch since the wait began, on whatever thread: it is still on the dead
+         * list. */
         plat_mutex_lock(loop->lock);
         for (int i = 0; i < n; i++)
             dispatch(ev[i].data.ptr, ev[i].events);

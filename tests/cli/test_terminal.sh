@@ -1,0 +1,109 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# lumina run with a terminal: a real one, kept by tmux.
+# shellcheck disable=SC2016 # dollars are for the shells in the terminal
+. "$(dirname "$0")/lib.sh"
+if ! command -v tmux >/dev/null; then
+    echo "1..0 # SKIP no tmux here"
+    exit 77
+fi
+needs_vm
+
+# tm ARG...: tmux with a server of our own.
+tm() {
+    tmux -S "$SCRATCH/tmux" -f /dev/null "$@"
+}
+at_end='tm kill-server 2>/dev/null'
+tm new-session -d -x 80 -y 24 -s t "PS1='outer> ' exec sh" || exit 1
+
+# shows TEXT: whether a line of the screen is or becomes TEXT (a basic regular expression).
+shows() {
+    shows_end=$(($(date +%s) + LIMIT))
+    until tm capture-pane -p -t t | grep -q -x -e "$1 *"; do
+        if [ "$(date +%s)" -gt "$shows_end" ]; then
+            tm capture-pane -p -t t | sed 's/^/# screen: /'
+            return 1
+        fi
+        sleep 0.1
+    done
+}
+
+# keys KEY...: pressed one after the other.
+keys() {
+    tm send-keys -t t "$@"
+}
+
+# type_line TEXT: text and Enter.
+type_line() {
+    tm send-keys -t t -l "$1"
+    keys Enter
+}
+
+# modes NAME: the outer terminal's modes into a file of that name.
+modes() {
+    type_line "stty -g >$1; echo saved-\$((1 + 1))-$1"
+    shows "saved-2-$1"
+    check "$1: the outer shell answers" [ -s "$1" ]
+}
+
+modes before
+type_line "TERM=vt100 '$LUMINA' run -q -t -e PS1='inner> ' -- sh"
+check "a shell in the guest" shows 'inner>'
+type_line 'echo "size $(stty size)"'
+check "the size of the terminal" shows "size 24 80"
+type_line 'echo "kind $TERM"; test -t 0 && test -t 1 && test -t 2 && echo all-$((1 + 1))'
+check "TERM goes along" shows "kind vt100"
+check "three streams are the terminal" shows "all-2"
+tm resize-window -t t -x 100 -y 30
+type_line 'sleep 0.2; echo "now $(stty size)"'
+check "a change of its size" shows "now 30 100"
+type_line 'echo begun-$((1 + 1)); sleep 1000'
+shows "begun-2"
+keys C-c
+type_line 'echo "status $?"'
+check "Ctrl-C is the guest's" shows "status 130"
+type_line "stty -echo; read line; echo \"got \$line\"; stty echo"
+type_line 'un seen'
+check "the guest's terminal modes work" shows "got un seen"
+keys C-d
+check "Ctrl-D ends the shell" shows "outer>"
+modes after_exit
+check "the terminal is as before" cmp before after_exit
+
+type_line "clear; '$LUMINA' run -q -t -- sh -c 'echo run-\$((1 + 1)); exec sleep 1000'"
+check "a command to be killed" shows "run-2"
+pid=$(pgrep -f -n -x "$LUMINA run -q -t -- sh -c .*")
+kill -TERM "$pid"
+check "SIGTERM ends it" shows ".*outer>"
+modes after_term
+check "the terminal is as before, after SIGTERM" cmp before after_term
+
+type_line "clear; '$LUMINA' run -q -t -- sh -c 'echo run-\$((2 + 1)); exec sleep 1000'"
+check "a command whose tool crashes" shows "run-3"
+pid=$(pgrep -f -n -x "$LUMINA run -q -t -- sh -c .*")
+kill -SEGV "$pid"
+check "SIGSEGV ends it" shows ".*outer>"
+modes after_crash
+check "the terminal is as before, after a crash" cmp before after_crash
+
+type_line "clear; '$LUMINA' run -q -t -- sh -c 'echo run-\$((3 + 1)); poweroff -f; sleep 1000'"
+check "a guest that goes away: the tool says so" shows "lumina: .*"
+modes after_poweroff
+check "the terminal is as before, after the guest went away" cmp before after_poweroff
+
+type_line "clear; '$LUMINA' run -q -e PS1='bare> '"
+check "no command on a terminal: a shell with one" shows "bare>"
+type_line "tty; exit 7"
+check "its terminal" shows "/dev/pts/0"
+type_line 'echo "status $?"'
+check "its status" shows "status 7"
+
+type_line "clear; '$LUMINA' run -q -- sh -c 'read line; echo \"read \$line\"'"
+type_line "a line"
+check "a terminal without --tty is read by lines" shows "read a line"
+
+type_line "clear; '$LUMINA' run --boot-timeout 5 --kernel-args 'rdinit=/nosuch panic=0' true"
+check "the progress line" shows "booting with [a-z]*\\.\\.\\. [2-9] s"
+check "the end of it" shows "lumina: .*"
+is "the progress line is erased" "$(tm capture-pane -p -t t | grep -c 'booting with')" 0
+end
