@@ -18,7 +18,6 @@ fi
 
 cat >"$work/run" <<'RUN'
 echo "# outer machine: $(uname -r), $(nproc) CPU"
-. /t/l1.env 2>/dev/null
 timeout 200 ./test_kvm
 LUMINA_TEST_ECHO=/t/vsock_echo LUMINA_TEST_BUSYBOX=/t/busybox timeout 600 ./conformance kvm
 ./lumina run --timing -- uname -a
