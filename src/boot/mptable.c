@@ -18,20 +18,17 @@ enum { INT_VECTORED = 0, INT_NMI = 1, INT_EXTINT = 3 };
 
 enum { POINTER_SIZE = 16, HEADER_SIZE = 44, CPU_SIZE = 20, ENTRY_SIZE = 8 };
 
-#define SPEC_1_4         4u
-#define APIC_VERSION     0x14u
-#define CPU_ENABLED      1u
-#define CPU_BOOT         2u
-#define CPU_FAMILY_6     0x600u
-#define CPU_FEATURES     0x201u /* FPU, APIC */
-#define IOAPIC_VERSION   0x11u
-#define IOAPIC_ENABLED   1u
-#define ALL_LOCAL_APICS  0xffu
-#define ISA_TIMER_IRQ    0u
-#define ISA_CASCADE_IRQ  2u
-#define IOAPIC_TIMER_PIN 2u
-#define N_IRQ_ENTRIES    (ARCH_IOAPIC_PINS - 1)
-#define N_LOCAL_ENTRIES  2u
+#define SPEC_1_4        4u
+#define APIC_VERSION    0x14u
+#define CPU_ENABLED     1u
+#define CPU_BOOT        2u
+#define CPU_FAMILY_6    0x600u
+#define CPU_FEATURES    0x201u /* FPU, APIC */
+#define IOAPIC_VERSION  0x11u
+#define IOAPIC_ENABLED  1u
+#define ALL_LOCAL_APICS 0xffu
+#define N_IRQ_ENTRIES   ARCH_MMIO_SLOTS
+#define N_LOCAL_ENTRIES 2u
 #define MPTABLE_WORST                                                                              \
     (POINTER_SIZE + HEADER_SIZE + ARCH_MAX_VCPUS * CPU_SIZE +                                      \
      (2 + N_IRQ_ENTRIES + N_LOCAL_ENTRIES) * ENTRY_SIZE)
@@ -102,13 +99,11 @@ void mptable_write(const struct gmem *mem, uint32_t vcpus)
     le32_store(e + 4, ARCH_IOAPIC_BASE);
 
     /*
-     * The timer is on pin 2, as on every PC: the cascade, whose number the pin would have, cannot
-     * interrupt. Pin 0 is where a PC's 8259 would hang; there is none.
+     * Only the lines of the device slots: there is no 8259 and no timer chip, and each pin that is
+     * named costs the kernel register accesses.
      */
-    add_interrupt(&t, MP_INTERRUPT, INT_VECTORED, ISA_TIMER_IRQ, ioapic, IOAPIC_TIMER_PIN);
-    for (uint8_t irq = 1; irq < ARCH_IOAPIC_PINS; irq++)
-        if (irq != ISA_CASCADE_IRQ)
-            add_interrupt(&t, MP_INTERRUPT, INT_VECTORED, irq, ioapic, irq);
+    for (uint8_t pin = ARCH_IRQ_BASE; pin < ARCH_IOAPIC_PINS; pin++)
+        add_interrupt(&t, MP_INTERRUPT, INT_VECTORED, pin, ioapic, pin);
     add_interrupt(&t, MP_LOCAL_INTERRUPT, INT_EXTINT, 0, 0, 0);
     add_interrupt(&t, MP_LOCAL_INTERRUPT, INT_NMI, 0, ALL_LOCAL_APICS, 1);
 

@@ -27,9 +27,9 @@ int hv_vm_create(const struct hv_ops *ops, const struct hv_vm_config *config, st
     if (config->vcpus < 1 || config->vcpus > ARCH_MAX_VCPUS)
         return lum_fail(err, LUM_EINVAL, "%s: %u vCPUs: must be 1 to %u", ops->name, config->vcpus,
                         ARCH_MAX_VCPUS);
-    if (config->ioapic_pins < 1 || config->ioapic_pins > ARCH_IOAPIC_PINS)
+    if (config->ioapic_pins < 1 || config->ioapic_pins > HV_MAX_LINES)
         return lum_fail(err, LUM_EINVAL, "%s: %u interrupt lines: must be 1 to %u", ops->name,
-                        config->ioapic_pins, ARCH_IOAPIC_PINS);
+                        config->ioapic_pins, HV_MAX_LINES);
     return ops->vm_create(config, ret_vm, err);
 }
 

@@ -60,9 +60,11 @@ struct hv_exit {
     char text[96]; /* CRASH only */
 };
 
+#define HV_MAX_LINES 24u
+
 struct hv_vm_config {
     uint32_t vcpus;
-    uint32_t ioapic_pins; /* interrupt lines that hv_irq_route may name */
+    uint32_t ioapic_pins; /* interrupt lines that hv_irq_route may name, 1 to HV_MAX_LINES */
 };
 
 struct hv_ops {

@@ -186,7 +186,7 @@ static int set_routing(struct kvm_vm *vm, struct lum_error *err)
     union {
         struct kvm_irq_routing head;
         uint8_t room[sizeof(struct kvm_irq_routing) +
-                     ARCH_IOAPIC_PINS * sizeof(struct kvm_irq_routing_entry)];
+                     HV_MAX_LINES * sizeof(struct kvm_irq_routing_entry)];
     } table = {.head = {.nr = 0}};
 
     for (uint32_t i = 0; i < vm->base.config.ioapic_pins; i++) {

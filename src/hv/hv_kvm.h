@@ -30,7 +30,7 @@ struct kvm_vm {
     uint32_t n_slots;
     bool has_doorbells;
     struct plat_mutex *lock; /* lines, the kernel's routing table, the TSC offset; a leaf */
-    struct kvm_line lines[ARCH_IOAPIC_PINS];
+    struct kvm_line lines[HV_MAX_LINES];
     struct kvm_arch *arch;
 };
 

@@ -34,7 +34,7 @@ struct null_vm {
     uint32_t n_slots;
     struct null_doorbell doorbells[NULL_MAX_DOORBELLS];
     uint32_t n_doorbells;
-    uint32_t pending[ARCH_IOAPIC_PINS]; /* pulses that no script has taken */
+    uint32_t pending[HV_MAX_LINES]; /* pulses that no script has taken */
     uint64_t clock_ns;
 };
 
@@ -254,7 +254,7 @@ static bool play(struct null_vm *vm, struct null_vcpu *vcpu, struct hv_exit *exi
         return true;
     case NULL_WAIT_KICK: plat_cond_wait(vm->wake, vm->lock); return false;
     case NULL_WAIT_IRQ:
-        if (step->addr < ARCH_IOAPIC_PINS && vm->pending[step->addr]) {
+        if (step->addr < HV_MAX_LINES && vm->pending[step->addr]) {
             vm->pending[step->addr]--;
             next_step(vm, vcpu);
         } else {

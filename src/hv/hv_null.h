@@ -56,7 +56,7 @@ struct null_line {
 /* Belongs to the test and outlives the VMs that use it. */
 struct null_bench {
     struct null_script scripts[ARCH_MAX_VCPUS];
-    struct null_line lines[ARCH_IOAPIC_PINS];
+    struct null_line lines[HV_MAX_LINES];
     atomic_uint doorbells;  /* rung */
     atomic_uint steps;      /* played by all vCPUs */
     atomic_uint mismatches; /* answers and memory that were not as the script said */

@@ -100,7 +100,12 @@ lum() {
 
 # needs_vm: ends the test as skipped where no backend is usable.
 needs_vm() {
-    if ! "$LUMINA" backends | awk 'NR > 1 && $2 == "yes" { found = 1 } END { exit !found }'; then
+    lum backends
+    if [ "$rc" -ne 0 ]; then
+        echo "Bail out! lumina backends: $rc: $err"
+        exit 1
+    fi
+    if ! echo "$out" | awk 'NR > 1 && $2 == "yes" { found = 1 } END { exit !found }'; then
         echo "1..0 # SKIP no backend can run a VM here"
         exit 77
     fi
@@ -121,9 +126,12 @@ start() {
     exec 3<"$start_name.fifo"
 }
 
-# finish: waits for the tool and sets rc and out (what descriptor 3 still held).
+# finish: waits for the tool and sets rc and out (what descriptor 3 still held). One that hangs ends
+# with 137.
 finish() {
-    out=$(timeout -s KILL "$LIMIT" cat <&3)
+    if ! out=$(timeout -s KILL "$LIMIT" cat <&3); then
+        kill -KILL "$pid"
+    fi
     exec 3<&-
     wait "$pid"
     rc=$?

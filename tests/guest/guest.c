@@ -64,7 +64,7 @@ void guest_add_vcpu(struct guest *g, uint32_t index)
 
 void guest_create(struct guest *g, uint32_t vcpus)
 {
-    const struct hv_vm_config config = {.vcpus = vcpus, .ioapic_pins = ARCH_IOAPIC_PINS};
+    const struct hv_vm_config config = {.vcpus = vcpus, .ioapic_pins = HV_MAX_LINES};
     struct lum_error err;
     void *ram;
 

@@ -107,7 +107,7 @@ void fake_host_init(struct fake_host *h, bool doorbells, bool run_loop)
     memset(ram, 0, FAKE_RAM_SIZE);
     *h =
         (struct fake_host){.vm = {.base = {.ops = &fake_hv_ops,
-                                           .config = {.vcpus = 1, .ioapic_pins = ARCH_IOAPIC_PINS}},
+                                           .config = {.vcpus = 1, .ioapic_pins = HV_MAX_LINES}},
                                   .has_doorbells = doorbells}};
     h->mem = (struct gmem){.range = {{.base = 0, .size = FAKE_RAM_SIZE, .host = ram}},
                            .n_ranges = 1,

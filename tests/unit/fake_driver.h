@@ -22,8 +22,8 @@ struct fake_route {
 struct fake_vm {
     struct hv_vm base;
     bool has_doorbells;
-    _Atomic unsigned pulses[ARCH_IOAPIC_PINS];
-    struct fake_route routes[ARCH_IOAPIC_PINS];
+    _Atomic unsigned pulses[HV_MAX_LINES];
+    struct fake_route routes[HV_MAX_LINES];
     struct {
         uint64_t gpa;
         uint32_t value;

@@ -231,7 +231,8 @@ static void check_mptable(uint32_t vcpus)
     ok(cpus == vcpus && boot_cpus == 1 && ids, "MP table lists %u processors, the first boots",
        vcpus);
     ok(buses == 1 && ioapics == 1 && apic && locals == 2, "MP bus, I/O APIC, local interrupts");
-    ok(irqs == 23 && pins == 0xfffffe && edge, "MP interrupt lines are one to one, timer on 2");
+    ok(irqs == ARCH_MMIO_SLOTS && pins == ((1u << ARCH_MMIO_SLOTS) - 1) << ARCH_IRQ_BASE && edge,
+       "MP interrupt lines: one to one, one for each device slot");
 }
 
 static uint64_t walk_page_tables(uint64_t cr3, uint64_t va)

@@ -15,13 +15,14 @@
 #define ARCH_RAM_HIGH_BASE  0x100000000u
 #define ARCH_MMIO_BASE      0xd0000000u /* virtio-mmio slot i at base + i * size */
 #define ARCH_MMIO_SLOT_SIZE 0x1000u
-#define ARCH_MMIO_SLOTS     16u
-#define ARCH_IRQ_BASE       5u /* slot i interrupts on I/O APIC pin base + i */
-#define ARCH_IOAPIC_BASE    0xfec00000u
-#define ARCH_IOAPIC_PINS    24u
-#define ARCH_LAPIC_BASE     0xfee00000u
-#define ARCH_TSS_ADDR       0xfffbd000u /* three pages that KVM needs on Intel, in no RAM */
-#define ARCH_MAX_VCPUS      32u
+/* As many as the board has devices: Linux visits each interrupt pin about ten times at boot. */
+#define ARCH_MMIO_SLOTS  4u
+#define ARCH_IRQ_BASE    1u /* slot i interrupts on pin base + i; to Linux 0 is no interrupt */
+#define ARCH_IOAPIC_BASE 0xfec00000u
+#define ARCH_IOAPIC_PINS (ARCH_IRQ_BASE + ARCH_MMIO_SLOTS)
+#define ARCH_LAPIC_BASE  0xfee00000u
+#define ARCH_TSS_ADDR    0xfffbd000u /* three pages that KVM needs on Intel, in no RAM */
+#define ARCH_MAX_VCPUS   32u
 
 /* ---- registers ---- */
 

@@ -25,6 +25,7 @@ struct vcpu {
 };
 
 enum { NATIVE_CONSOLE, NATIVE_VSOCK, NATIVE_RNG, NATIVE_ROOT, NATIVE_DEVICES };
+_Static_assert(NATIVE_DEVICES <= ARCH_MMIO_SLOTS, "each device has a slot");
 
 struct native {
     struct machine base;
