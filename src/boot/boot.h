@@ -15,6 +15,7 @@
 #define BOOT_MAX_INITRDS 2u
 
 struct boot_config {
+    const char *kernel_name; /* for messages */
     plat_fd kernel; /* ELF vmlinux or bzImage */
     plat_fd
         initrd[BOOT_MAX_INITRDS]; /* cpio archives, laid one after the other; PLAT_FD_NONE: none */

@@ -217,7 +217,7 @@ int boot_load(const struct boot_config *config, struct boot_result *ret_result,
                          : load_bytes(mem, file.u.bz.load_addr, config->kernel, file.u.bz.offset,
                                       file.u.bz.size, "kernel image", err);
     if (rc < 0)
-        return lum_context(err, "kernel");
+        return lum_context(err, "kernel %s", config->kernel_name);
 
     uint64_t ceiling = mem->range[0].size;
     if (!file.is_elf && file.u.bz.initrd_max < ceiling)

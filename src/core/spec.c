@@ -74,7 +74,8 @@ static int copy_texts(const struct lum_vm_options *o, struct vm_spec *spec, stru
         return rc;
     spec->cmdline_extra = lum_strdup(args);
     spec->hostname = lum_strdup(hostname);
-    if (!spec->cmdline_extra || !spec->hostname)
+    spec->kernel_name = lum_strdup(o->kernel ? o->kernel : "of LuminaGuard");
+    if (!spec->cmdline_extra || !spec->hostname || !spec->kernel_name)
         return lum_fail(err, LUM_ENOMEM, "options: out of memory");
     return 0;
 }

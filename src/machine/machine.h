@@ -29,6 +29,7 @@ struct vm_spec {
     uint64_t memory_bytes;
     char *cmdline_extra; /* may be "" */
     char *hostname;
+    char *kernel_name; /* for messages */
     plat_fd kernel;
     plat_fd agent; /* cpio with the agent, always first initrd */
     plat_fd root;  /* image or cpio */

@@ -12,6 +12,7 @@ void vm_spec_done(struct vm_spec *spec)
 {
     free(spec->cmdline_extra);
     free(spec->hostname);
+    free(spec->kernel_name);
     plat_close(&spec->kernel);
     plat_close(&spec->agent);
     plat_close(&spec->root);

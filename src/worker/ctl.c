@@ -44,6 +44,7 @@ void ctl_put_spec(struct wbuf *out, const struct vm_spec *spec)
     wbuf_u64(out, spec->memory_bytes);
     wbuf_str(out, spec->cmdline_extra);
     wbuf_str(out, spec->hostname);
+    wbuf_str(out, spec->kernel_name);
     wbuf_u32(out, (uint32_t)spec->root_kind);
     wbuf_u8(out, spec->read_only);
     wbuf_u64(out, spec->scratch_bytes);
@@ -57,6 +58,7 @@ int ctl_get_spec(struct rbuf *in, struct vm_spec *spec, struct lum_error *err)
     spec->memory_bytes = rbuf_u64(in);
     spec->cmdline_extra = rbuf_str(in, 4096);
     spec->hostname = rbuf_str(in, 64);
+    spec->kernel_name = rbuf_str(in, 4096);
     uint32_t kind = rbuf_u32(in);
     spec->read_only = rbuf_u8(in) != 0;
     spec->scratch_bytes = rbuf_u64(in);

@@ -23,7 +23,7 @@
 #define MAX_STAGES  32u
 #define MAX_WAITERS 32u
 /* A guest whose agent has gone is shutting down; one that does not get there is ended. */
-#define GONE_GRACE_NS (1000u * 1000000ull)
+#define GONE_GRACE_NS (300u * 1000000ull)
 
 struct stage {
     char name[32];
@@ -283,7 +283,7 @@ static int do_create(struct worker *w, struct rbuf *in, struct lum_error *err)
     w->spec.kernel = STEAL_FD(w->fds[1]);
     w->spec.agent = STEAL_FD(w->fds[2]);
     w->spec.root = w->n_fds > 3 ? STEAL_FD(w->fds[3]) : PLAT_FD_NONE;
-    rc = boot_check_kernel(w->spec.kernel, "kernel", err);
+    rc = boot_check_kernel(w->spec.kernel, w->spec.kernel_name, err);
     if (rc == 0)
         rc = choose_backend(w, &probe, err);
     if (rc < 0)
@@ -388,10 +388,25 @@ static void request_stop(struct worker *w, struct rbuf *in, plat_fd *channel)
     answer_reason(w, channel);
 }
 
+/* Callers that waited with a deadline have closed their end; nothing else makes it readable. */
+static void drop_gone_waiters(struct worker *w)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < w->n_waiters; i++) {
+        if (plat_wait_fd(w->waiters[i], false, PLAT_FD_NONE, 0) == 1)
+            plat_close(&w->waiters[i]);
+        else
+            w->waiters[kept++] = w->waiters[i];
+    }
+    w->n_waiters = kept;
+}
+
 static void request_wait(struct worker *w, plat_fd *channel)
 {
     struct lum_error err;
 
+    drop_gone_waiters(w);
     if (w->n_waiters == MAX_WAITERS) {
         lum_fail(&err, LUM_EBUSY, "too many threads wait for one VM");
         answer_error(channel, &err);

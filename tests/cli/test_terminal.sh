@@ -103,9 +103,17 @@ type_line "clear; '$LUMINA' run -q -- sh -c 'read line; echo \"read \$line\"'"
 type_line "a line"
 check "a terminal without --tty is read by lines" shows "read a line"
 
-type_line "clear; '$LUMINA' run --boot-timeout 5 --kernel-args 'rdinit=/nosuch panic=0' true"
-check "the progress line" shows "booting with [a-z]*\\.\\.\\. [2-9] s"
+# The terminal signals the whole foreground group: the VM's process must not take it for its own.
+type_line "clear; '$LUMINA' run -q -- sh -c 'trap \"echo caught; exit 6\" INT; echo run-\$((4 + 1))
+while :; do sleep 0.1; done'"
+check "a command without a terminal" shows "run-5"
+keys C-c
+check "Ctrl-C is the command's" shows ".*caught"
 type_line 'echo "status $?"'
+check "its status then" shows "status 6"
+
+type_line "clear; '$LUMINA' run --boot-timeout 5 --kernel-args 'rdinit=/nosuch panic=0' true; echo status \$?"
+check "the progress line" shows "booting with [a-z]*\\.\\.\\. [2-9] s"
 check "the end of it" shows "status 125"
 is "the progress line is erased" "$(tm capture-pane -p -t t | grep -c 'booting with')" 0
 end

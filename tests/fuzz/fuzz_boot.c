@@ -23,7 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     struct gmem mem = {
         .range = {{0, MEM_SIZE, host}}, .n_ranges = 1, .host = host, .size = MEM_SIZE};
-    struct boot_config config = {.kernel = fd,
+    struct boot_config config = {.kernel_name = "k",
+                                 .kernel = fd,
                                  .initrd = {fd, PLAT_FD_NONE},
                                  .cmdline = "quiet",
                                  .vcpus = 1 + (uint32_t)(size % ARCH_MAX_VCPUS),

@@ -377,6 +377,10 @@ static void test_figures(lum_vm *vm)
        "figures: rss %llu KiB, touched %llu KiB, exits %llu",
        (unsigned long long)stats.process_rss_bytes / 1024,
        (unsigned long long)stats.guest_touched_bytes / 1024, (unsigned long long)stats.exits);
+    int timeouts = 0;
+    for (int i = 0; i < 100; i++)
+        timeouts += lum_vm_wait(vm, 0, NULL, 0, &err) == LUM_ETIMEDOUT;
+    ok(timeouts == 100, "100 waits with a deadline: %d, %s", timeouts, err.text);
     ok(lum_vm_start(vm, 100, &err) == LUM_EBUSY, "start twice: %s", err.text);
     ok(strcmp(lum_vm_backend(vm), backend_name) == 0, "the backend is %s", lum_vm_backend(vm));
 }

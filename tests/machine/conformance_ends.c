@@ -189,6 +189,8 @@ void test_ends(lum_vm *vm)
     lum_vm_free(vm);
 
     ends_with("reboot", "echo x; reboot -f; exec sleep 1000", "reset", false);
+    ends_with("poweroff without ceremony", "echo x; poweroff -f; exec sleep 1000", "powered off",
+              false);
     ends_with("orderly poweroff", "echo x; poweroff; exec sleep 1000", "powered off", true);
 
     vm = vm_up(NULL);
@@ -273,7 +275,8 @@ static void test_roots(void)
     }
 
     snprintf(script, sizeof(script),
-             "PATH=$PATH:/sbin:/usr/sbin; cd %s && mkfs.ext4 -q -d f r.ext4 16M 2>/dev/null", dir);
+             "PATH=$PATH:/sbin:/usr/sbin; cd %s && mkfs.ext4 -q -d f r.ext4 16M >/dev/null 2>&1",
+             dir);
     if (host_sh(script) == 0) {
         snprintf(path, sizeof(path), "%s/r.ext4", dir);
         expect(&o, "ext4", "cat /etc/mark; echo w >/sub/w && cat /sub/w", "mine\nw\n");

@@ -139,7 +139,8 @@ static void test_software(void)
     ok(has_value(&args, "-chardev", "socket,id=qmp,fd=3"), "control by descriptor");
     ok(has_value(&args, "-chardev", "socket,id=console,fd=4"), "console by descriptor");
     ok(has_value(&args, "-chardev", "socket,id=agent,fd=5"), "agent by descriptor");
-    ok(has_value(&args, "-device", "virtserialport,chardev=agent,nr=1,name=" AGENT_SERIAL_NAME),
+    ok(has_value(&args, "-device",
+                 "virtserialport,id=agent-port,chardev=agent,nr=1,name=" AGENT_SERIAL_NAME),
        "the agent's port has its name");
     ok(is(value(&args, "-add-fd", 0), "fd=8,set=1"), "root by descriptor");
     ok(has_item(value(&args, "-blockdev", 0), "read-only=on"), "root is read-only on this side");

@@ -166,7 +166,8 @@ static bool all_zero(const uint8_t *p, size_t n)
 static int load(plat_fd kernel, plat_fd initrd1, plat_fd initrd2, const char *cmdline,
                 uint32_t vcpus, struct boot_result *result, struct lum_error *err)
 {
-    struct boot_config config = {.kernel = kernel,
+    struct boot_config config = {.kernel_name = "k",
+                                 .kernel = kernel,
                                  .initrd = {initrd1, initrd2},
                                  .cmdline = cmdline,
                                  .vcpus = vcpus,
@@ -452,7 +453,7 @@ static void refuse_file(const void *data, size_t size, const char *text)
        "check refuses: %s", err.text);
     mem_make(MEM_SIZE);
     rc = load(k, PLAT_FD_NONE, PLAT_FD_NONE, "", 1, &r, &err);
-    ok(rc == LUM_EFORMAT && strncmp(err.text, "kernel: ", 8) == 0 && strstr(err.text, text),
+    ok(rc == LUM_EFORMAT && strncmp(err.text, "kernel k: ", 10) == 0 && strstr(err.text, text),
        "load refuses: %s", err.text);
     mem_drop();
     plat_close(&k);

@@ -111,6 +111,7 @@ static void make_spec(struct vm_spec *spec, uint32_t vcpus)
     spec->memory_bytes = 64 * MIB;
     spec->cmdline_extra = lum_strdup("");
     spec->hostname = lum_strdup("test");
+    spec->kernel_name = lum_strdup("tiny");
     spec->root_kind = MACHINE_ROOT_INITRD;
     spec->kernel = tiny_kernel();
     ok(plat_memfile("agent", "07070", 5, &spec->agent, &err) == 0, "an agent file");

@@ -523,13 +523,14 @@ static void test_control(void)
     spec.memory_bytes = 64 * MIB;
     spec.cmdline_extra = lum_strdup("a=b");
     spec.hostname = lum_strdup("host");
+    spec.kernel_name = lum_strdup("/k");
     spec.root_kind = MACHINE_ROOT_EXT4;
     spec.scratch_bytes = 5;
     ctl_put_spec(&out, &spec);
     struct rbuf in = rbuf_of(out.data, out.size);
     ok(ctl_get_spec(&in, &got, &err) == 0 && rbuf_done(&in) && got.vcpus == 3 &&
            got.memory_bytes == 64 * MIB && strcmp(got.cmdline_extra, "a=b") == 0 &&
-           strcmp(got.hostname, "host") == 0 && got.root_kind == MACHINE_ROOT_EXT4,
+           strcmp(got.hostname, "host") == 0 && strcmp(got.kernel_name, "/k") == 0 && got.root_kind == MACHINE_ROOT_EXT4,
        "a spec travels whole");
     for (size_t size = 0; size < out.size; size++) {
         AUTO(vm_spec_done) struct vm_spec cut;

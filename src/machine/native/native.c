@@ -104,6 +104,7 @@ static int load_kernel(struct native *m, struct lum_error *err)
     if (rc < 0)
         return rc;
     const struct boot_config config = {
+        .kernel_name = m->spec->kernel_name,
         .kernel = m->spec->kernel,
         .initrd = {m->spec->agent,
                    m->spec->root_kind == MACHINE_ROOT_INITRD ? m->spec->root : PLAT_FD_NONE},

@@ -61,7 +61,7 @@ static const char *const common_args[] = {
     "-device",
     "virtconsole,chardev=console,nr=0",
     "-device",
-    "virtserialport,chardev=agent,nr=1,name=" AGENT_SERIAL_NAME,
+    "virtserialport,id=agent-port,chardev=agent,nr=1,name=" AGENT_SERIAL_NAME,
     /* Random bytes from QEMU's own generator: no file to open. */
     "-object",
     "rng-builtin,id=rng",

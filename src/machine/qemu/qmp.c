@@ -57,8 +57,12 @@ int qmp_parse(const char *line, size_t size, struct qmp_message *ret_message, st
             return lum_fail(err, LUM_EGUEST, "control message from QEMU: event without a name");
         m.kind = QMP_EVENT;
         copy_text(m.name, sizeof(m.name), json_string_value(part));
-        part = json_object_get(json_object_get(top, "data"), "reason");
-        copy_text(m.text, sizeof(m.text), json_string_value(part));
+        const json_t *data = json_object_get(top, "data");
+        const json_t *open = json_object_get(data, "open");
+        if (json_is_boolean(open))
+            copy_text(m.text, sizeof(m.text), json_is_true(open) ? "open" : "closed");
+        else
+            copy_text(m.text, sizeof(m.text), json_string_value(json_object_get(data, "reason")));
     } else if ((part = json_object_get(top, "QMP"))) {
         m.kind = QMP_GREETING;
         describe_version(part, m.text, sizeof(m.text));

@@ -16,7 +16,7 @@ enum qmp_kind {
     QMP_GREETING, /* text: version */
     QMP_RETURN,   /* id */
     QMP_ERROR,    /* id, text: description */
-    QMP_EVENT,    /* name; text: "reason" of its data, or "" */
+    QMP_EVENT,    /* name; text: "reason" of its data, or "open"/"closed", or "" */
 };
 
 struct qmp_message {
