@@ -90,7 +90,7 @@ gcc -std=c11 -D_GNU_SOURCE -Wall -Wextra -O2 -fPIC -shared -fvisibility=hidden \
 # same number of instructions on a slow machine and on a fast one. -erms keeps the kernel from
 # copying by `rep movsb` alone, which would be one instruction per byte here.
 append="quiet loglevel=0 panic=-1 reboot=t no_timer_check tsc=reliable random.trust_cpu=on"
-append="$append noreplace-smp"
+append="$append noreplace-smp swiotlb=noforce rdinit=/lumina-init"
 status=0
 timeout 300 qemu-system-x86_64 \
     -M microvm,acpi=off,x-option-roms=off,isa-serial=off,rtc=on,pit=on,pic=on \
