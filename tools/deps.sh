@@ -4,7 +4,7 @@
 set -eu
 
 build="gcc libc6-dev make meson ninja-build pkg-config libjansson-dev musl-tools busybox-static cpio erofs-utils \
-qemu-system-x86 linux-source-6.12 xz-utils flex bison bc libelf-dev procps"
+qemu-system-x86 linux-source-6.12 xz-utils lz4 flex bison bc libelf-dev procps"
 check="$build g++ clang libclang-rt-14-dev zstd e2fsprogs mandoc tmux git"
 
 case ${1:-} in

@@ -3,7 +3,8 @@
 #
 # Builds the guest kernel: Debian's packaged Linux source, `make tinyconfig`, and the fragment of
 # the architecture that lies beside this script. The result is kept in a cache folder whose name is
-# a digest of everything that decides it, so only the first run takes minutes:
+# a digest of everything that decides it, so only the first run takes minutes. vmlinux and bzImage
+# are copied from there to FOLDER.
 #
 #   ${XDG_CACHE_HOME:-~/.cache}/lumina/kernel/ARCH-DIGEST/{vmlinux,bzImage,System.map,config}
 #
@@ -17,7 +18,7 @@ recipe=1
 # Compiled files of this source with this fragment, counted once; only the progress line uses it.
 about_files=1160
 
-usage="usage: build.sh --arch x86_64 --out FILE [--jobs N]"
+usage="usage: build.sh --arch x86_64 --out FOLDER [--jobs N]"
 
 say()
 {
@@ -63,8 +64,8 @@ fragment=$(dirname "$script")/$arch.config
 [ "$(uname -m)" = "$arch" ] || fail "$arch: a $(uname -m) machine does not build this kernel"
 
 # Absolute, as the build changes folder; and refused now rather than after minutes of work.
-out=$(readlink -f "$(dirname "$out")")/$(basename "$out")
-[ -w "$(dirname "$out")" ] || fail "$out: its folder does not exist or is not writable"
+[ -d "$out" ] && [ -w "$out" ] || fail "$out: not a folder that can be written to"
+out=$(readlink -f "$out")
 
 # What is missing, as Debian packages: the tools first, then the two headers and the source.
 packages=
@@ -222,6 +223,8 @@ if [ ! -e "$kept/vmlinux" ]; then
     rm -rf "$store"/aside.*
     build
 fi
-cp "$kept/vmlinux" "$out.part"
-mv "$out.part" "$out"
-say "$out ($(wc -c <"$out") bytes, from $kept)"
+for file in vmlinux bzImage; do
+    cp "$kept/$file" "$out/$file.part"
+    mv "$out/$file.part" "$out/$file"
+done
+say "$out/vmlinux ($(wc -c <"$out/vmlinux") bytes, from $kept)"
