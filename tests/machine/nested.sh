@@ -20,11 +20,27 @@ cat >"$work/run" <<'RUN'
 echo "# outer machine: $(uname -r), $(nproc) CPU"
 timeout 200 ./test_kvm
 LUMINA_TEST_ECHO=/t/vsock_echo LUMINA_TEST_BUSYBOX=/t/busybox timeout 600 ./conformance kvm
+# Ways to boot that the suite does not take: name, what must be printed, options.
+boots() {
+    name=$1 want=$2; shift 2
+    if timeout 200 ./lumina run --boot-timeout 180 "$@" >out 2>&1 && grep -q "$want" out; then
+        echo "ok 0 - $name"
+    else
+        echo "not ok 0 - $name"; sed 's/^/# /' out
+    fi
+}
+boots "64-bit entry of an ELF file without the PVH note" '^2 6.12' --kernel vmlinux64 --cpus 2 -- sh -c 'echo $(nproc) $(uname -r)'
+boots "bzImage" '^2 6.12' --kernel bzImage --cpus 2 -- sh -c 'echo $(nproc) $(uname -r)'
+boots "early messages on the serial port" 'guest: .*kvm-clock: Using' -v \
+    --kernel-args '8250.nr_uarts=1 earlyprintk=ttyS0 loglevel=7' -- true
+boots "16 vCPUs" '^16$' --cpus 16 -- nproc
 ./lumina run --timing -- uname -a
 RUN
+cp "$build/bzImage" "$work/"
+LC_ALL=C sed 's/Xen\x00/Not\x00/g' "$build/vmlinux" >"$work/vmlinux64"
 cp "$1" "$work/conformance"
 LD_LIBRARY_PATH=$build "$bench/pack.sh" --out "$work/payload" "$build/lumina" "$build/lumina-vmm" \
-    "$build/vmlinux" "$build/agent.cpio" "$build/root.erofs" "$work/conformance" "$2" "$3" \
+    "$build/vmlinux" "$build/agent.cpio" "$build/root.erofs" "$work/bzImage" "$work/vmlinux64" "$work/conformance" "$2" "$3" \
     "$LUMINA_TEST_BUSYBOX" "$work/run"
 # The library looks for its helpers beside itself.
 cp "$build/liblumina.so.0" "$work/payload/sysroot/lib/"
