@@ -51,6 +51,19 @@ else
 fi
 chmod 700 unreadable
 
+# A device that is there and not for this user.
+if [ "$(id -u)" -eq 0 ] && [ -c /dev/kvm ] &&
+    ! setpriv --reuid 65534 --regid 65534 --clear-groups test -r /dev/kvm &&
+    setpriv --reuid 65534 --regid 65534 --clear-groups test -x "$LUMINA"; then
+    out=$(setpriv --reuid 65534 --regid 65534 --clear-groups \
+        timeout -s KILL "$LIMIT" "$LUMINA" run -q --backend kvm true 2>bad.err)
+    is "/dev/kvm without permission: status" "$?:$out" "125:"
+    is "/dev/kvm without permission: one line" "$(wc -l <bad.err | tr -d ' ')" 1
+    has "/dev/kvm without permission: names the remedy" "$(cat bad.err)" "group kvm"
+else
+    skip "/dev/kvm without permission" "needs root and a /dev/kvm that is not for everybody"
+fi
+
 bad "a million CPUs" "vcpus" run -q --cpus 1000000 true
 bad "memory of 1 MiB" "memory" run -q --memory 1M true
 bad "memory of 1 PiB" "memory" run -q --memory 1024T true
