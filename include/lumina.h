@@ -20,6 +20,8 @@
  * threads, installs no signal handlers and writes to no standard stream. SIGPIPE is never raised by
  * it.
  *
+ * A caller that forks without exec keeps its VMs alive until that child has ended too.
+ *
  * Times are in milliseconds; a negative timeout waits for ever.
  */
 #ifndef LUMINA_H

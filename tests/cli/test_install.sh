@@ -18,5 +18,6 @@ flags=$(PKG_CONFIG_PATH=$pc PKG_CONFIG_SYSROOT_DIR=$SCRATCH/dest pkg-config --cf
 check "pkg-config knows it: $flags" [ -n "$flags" ]
 # shellcheck disable=SC2086
 check "the example builds with it" cc -std=c99 -o hello "$LUMINA_TEST_SOURCE/examples/hello.c" $flags
-check "the installed command runs" env LD_LIBRARY_PATH="$(dirname "$pc")" "$root/bin/lumina" version
+out=$(LD_LIBRARY_PATH=$(dirname "$pc") "$root/bin/lumina" version)
+is "the installed command runs" "${out%% *}" lumina
 end
