@@ -452,8 +452,20 @@ static size_t timings(struct session *s, struct lum_timing *list, size_t capacit
     return count < capacity ? count : capacity;
 }
 
+/* All 0 when the VM's process is not there to tell. */
+static struct lum_vm_stats figures(struct session *s)
+{
+    struct lum_vm_stats stats = LUM_VM_STATS_INIT;
+    struct lum_error err;
+
+    if (!s->vm || lum_vm_stats(s->vm, &stats, &err) < 0)
+        stats = (struct lum_vm_stats)LUM_VM_STATS_INIT;
+    return stats;
+}
+
 static void show_timings(struct session *s)
 {
+    struct lum_vm_stats stats = figures(s);
     struct lum_timing list[64];
     size_t count = timings(s, list, sizeof(list) / sizeof(list[0]));
     uint64_t before = 0;
@@ -468,10 +480,19 @@ static void show_timings(struct session *s)
             (unsigned long long)(before / 1000000), (unsigned long long)(before / 1000 % 1000),
             (unsigned long long)(took / 1000000), (unsigned long long)(took / 1000 % 1000));
     }
+    (void)fprintf(stderr, "memory: %llu MiB configured, %llu MiB resident in the VM's processes",
+                  (unsigned long long)(stats.memory_bytes >> 20),
+                  (unsigned long long)(stats.process_rss_bytes >> 20));
+    if (stats.guest_touched_bytes > 0)
+        (void)fprintf(stderr, ", %llu MiB touched by the guest; %llu exits",
+                      (unsigned long long)(stats.guest_touched_bytes >> 20),
+                      (unsigned long long)stats.exits);
+    (void)fputc('\n', stderr);
 }
 
 static void show_json(struct session *s, int status)
 {
+    struct lum_vm_stats stats = figures(s);
     struct lum_timing list[64];
     size_t count = timings(s, list, sizeof(list) / sizeof(list[0]));
 
@@ -494,7 +515,11 @@ static void show_json(struct session *s, int status)
         json_text(stdout, list[i].stage);
         (void)printf(", \"at_ns\": %llu}", (unsigned long long)list[i].at_ns);
     }
-    (void)printf("]}\n");
+    (void)printf("],\n \"memory_bytes\": %llu, \"process_rss_bytes\": %llu, "
+                 "\"guest_touched_bytes\": %llu, \"exits\": %llu}\n",
+                 (unsigned long long)stats.memory_bytes,
+                 (unsigned long long)stats.process_rss_bytes,
+                 (unsigned long long)stats.guest_touched_bytes, (unsigned long long)stats.exits);
 }
 
 static int go(struct session *s)

@@ -133,6 +133,7 @@ if command -v python3 >/dev/null; then
     is "JSON: status" "$rc:$(json 'd["exit_code"], d["signal"], d["timed_out"]')" "6:(6, 0, False)"
     is "JSON: output of any bytes" "$(json 'ascii(d["stdout"]), d["stderr"]')" \
         "('\\'a\"b\\\\\\\\\\\\n\\\\tz\\\\ufffd\\\\xe9\\'', 'e\\n')"
+    is "JSON: memory" "$(json 'd["memory_bytes"] == 268435456 and d["process_rss_bytes"] > 0')" "True"
     is "JSON: stages in order" "$(json 'len(d["timings"]) > 3 and \
         [t["at_ns"] for t in d["timings"]] == sorted(t["at_ns"] for t in d["timings"])')" "True"
     lum run --json -- sh -c 'kill -KILL $$' </dev/null
@@ -150,6 +151,7 @@ fi
 lum run -q --timing -- true </dev/null
 has "timing: header" "$err" "STAGE"
 has "timing: a stage" "$err" "agent ready"
+has "timing: memory" "$err" "256 MiB configured"
 lum run -v -- sh -c 'echo spoken >/dev/console; sleep 1' </dev/null
 has "verbose: console of the guest" "$err" "guest: spoken"
 lum run -q -- true </dev/null
