@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -308,6 +309,38 @@ static void test_parallel(lum_vm *vm)
     ok(good == 32, "32 commands from 8 threads: %d", (int)good);
 }
 
+/* As many as the guest takes; one more is refused, and a place is free again when one ends. */
+static void test_many(lum_vm *vm)
+{
+    enum { MANY = 256 };
+    const char *const argv[] = {"sleep", "1000", NULL};
+    struct lum_exec_options o = LUM_EXEC_OPTIONS_INIT;
+    struct rlimit files = {4096, 4096};
+    static lum_exec *exec[MANY];
+    struct lum_error err = {0};
+    lum_exec *more;
+    struct run r;
+    int n = 0;
+
+    if (setrlimit(RLIMIT_NOFILE, &files) < 0) {
+        tap_skip("256 commands", "the descriptor limit cannot be raised");
+        return;
+    }
+    o.argv = argv;
+    o.flags = LUM_EXEC_STDIN;
+    while (n < MANY && lum_vm_exec(vm, &o, &exec[n], &err) == 0)
+        n++;
+    ok(n == MANY, "256 commands at the same time: %d %s", n, err.text);
+    ok(lum_vm_exec(vm, &o, &more, &err) == LUM_EBUSY, "one more is refused: %s", err.text);
+    for (int i = 0; i < n; i++)
+        lum_exec_free(exec[i]);
+    int rc;
+    do {
+        rc = sh(vm, "echo free", &r);
+    } while (rc == LUM_EBUSY);
+    ok(rc == 0 && strcmp(r.out, "free\n") == 0, "then there is room again: %s", r.out);
+}
+
 /* ---- the machine ---- */
 
 static void test_pause(lum_vm *vm)
@@ -465,6 +498,7 @@ int main(int argc, char **argv)
     test_tty(vm);
     test_signals(vm);
     test_parallel(vm);
+    test_many(vm);
     test_files(vm);
     test_dial(vm);
     if (mine->features & LUM_FEATURE_PAUSE)
