@@ -54,6 +54,8 @@ struct machine_host {
     void (*console)(void *ctx, const uint8_t *data, size_t size);
     void (*agent)(void *ctx,
                   plat_fd stream); /* the guest's agent has connected: takes the stream */
+    void (*agent_closed)(
+        void *ctx); /* it has closed its end, where the stream itself cannot tell */
     void (*ended)(void *ctx, enum machine_end end, const char *text); /* once */
     void (*stage)(void *ctx, const char *name);                       /* for the ledger */
 };

@@ -218,6 +218,12 @@ bool agent_drain(struct agent *a)
     return a->orderly;
 }
 
+void agent_hang_up(struct agent *a)
+{
+    (void)agent_drain(a);
+    lost(a, NULL);
+}
+
 void agent_end(struct agent *a, const struct lum_error *why)
 {
     disconnect(a);

@@ -26,6 +26,9 @@ void agent_free(struct agent *agent);
 
 /* Takes the stream. A second connection is refused (closed). */
 void agent_connect(struct agent *agent, plat_fd stream);
+/* The guest's end is closed though the stream does not say so: takes what it sent before, then
+ * tells `gone`. */
+void agent_hang_up(struct agent *agent);
 bool agent_is_ready(const struct agent *agent);
 void agent_shutdown(struct agent *agent, uint32_t grace_ms);
 

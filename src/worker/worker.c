@@ -236,6 +236,13 @@ static void agent_connected(void *ctx, plat_fd stream)
     agent_connect(w->agent, stream);
 }
 
+static void agent_closed(void *ctx)
+{
+    struct worker *w = ctx;
+
+    agent_hang_up(w->agent);
+}
+
 static void console_bytes(void *ctx, const uint8_t *data, size_t size)
 {
     struct worker *w = ctx;
@@ -295,6 +302,7 @@ static int do_create(struct worker *w, struct rbuf *in, struct lum_error *err)
                                       .log = worker_log,
                                       .console = console_bytes,
                                       .agent = agent_connected,
+                                      .agent_closed = agent_closed,
                                       .ended = machine_ended,
                                       .stage = add_stage};
     rc = w->backend->ops->create(w->backend->driver, &w->spec, w->loop, &host, &w->machine, err);

@@ -93,6 +93,11 @@ static void host_console(void *ctx, const uint8_t *data, size_t size)
     r->console_size += size < room ? size : room;
 }
 
+static void host_agent_closed(void *ctx)
+{
+    (void)ctx; /* the end of QEMU that follows is what the test waits for */
+}
+
 static void host_agent(void *ctx, plat_fd stream)
 {
     struct rig *r = ctx;
@@ -136,6 +141,7 @@ static void call_create(void *ctx)
                                       .log = host_log,
                                       .console = host_console,
                                       .agent = host_agent,
+                                      .agent_closed = host_agent_closed,
                                       .ended = host_ended,
                                       .stage = host_stage};
 

@@ -33,7 +33,7 @@ struct qemu_machine {
     struct plat_watch *process_watch;
     struct plat_timer *end_timer;
     struct qmp qmp;
-    plat_fd agent, agent_tap; /* the tap is a second descriptor of what the owner took */
+    plat_fd agent;
     plat_fd console;
     struct plat_watch *console_watch;
     plat_fd errors; /* QEMU's stderr */
@@ -187,7 +187,7 @@ static void on_event(void *ctx, const char *name, const char *reason)
      * says nothing more, so the connection ends here for the host as well.
      */
     if (strcmp(name, "VSERPORT_CHANGE") == 0 && strcmp(reason, "closed") == 0)
-        plat_shutdown_read(m->agent_tap);
+        m->host.agent_closed(m->host.ctx);
     /* RESET, STOP, RESUME and the rest say nothing that is not known here. */
     if (strcmp(name, "SHUTDOWN") != 0)
         return;
@@ -289,7 +289,6 @@ static void qemu_free(struct machine *base)
     plat_timer_free(m->end_timer);
     plat_process_free(m->process);
     plat_close(&m->agent);
-    plat_close(&m->agent_tap);
     plat_close(&m->console);
     plat_close(&m->errors);
     free(m);
@@ -362,8 +361,6 @@ static int launch(struct qemu_machine *m, const struct vm_spec *spec, plat_fd *r
     if (rc == 0)
         rc = make_pair(&h.fds[QEMU_FD_AGENT], &m->agent, err);
     if (rc == 0)
-        rc = plat_dup(m->agent, &m->agent_tap, err);
-    if (rc == 0)
         rc = plat_pipe(pipe, err);
     if (rc < 0)
         return rc;
@@ -388,7 +385,7 @@ static int qemu_create(const char *driver, const struct vm_spec *spec, struct pl
         return lum_fail(err, LUM_ENOMEM, "qemu: out of memory");
     m->base.ops = &machine_qemu_ops;
     m->host = *host;
-    m->agent = m->agent_tap = m->console = m->errors = PLAT_FD_NONE;
+    m->agent = m->console = m->errors = PLAT_FD_NONE;
     qmp_init(&m->qmp);
 
     int rc = launch(m, spec, &qmp, err);
