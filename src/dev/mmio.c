@@ -155,6 +155,32 @@ static int attach_queue(struct vdev *dev, struct vq *q, struct lum_error *err)
     return rc;
 }
 
+/*
+ * Registers whose writes only matter to later accesses: selectors, driver features, queue size and
+ * addresses. Not: ready, notify, status, and the interrupt acknowledgement, which must come before
+ * the next interrupt.
+ */
+static int attach_posted(struct vdev *dev, struct lum_error *err)
+{
+    static const struct {
+        uint32_t first, last;
+    } ranges[] = {{REG_DEVICE_FEATURES_SEL, REG_QUEUE_NUM},
+                  {REG_QUEUE_DESC_LOW, REG_QUEUE_DEVICE_HIGH}};
+    struct lum_error why;
+
+    for (size_t i = 0; i < ARRAY_LEN(ranges); i++) {
+        int rc = hv_posted_add(dev->host->vm, slot_address(dev) + ranges[i].first,
+                               ranges[i].last + 4 - ranges[i].first, &why);
+        if (rc == LUM_ENOTSUP)
+            return 0; /* then they exit like all others */
+        if (rc < 0) {
+            *err = why;
+            return lum_context(err, "virtio %s", dev->ops->name);
+        }
+    }
+    return 0;
+}
+
 int vdev_attach(struct vdev *dev, struct lum_error *err)
 {
     for (unsigned i = 0; i < dev->ops->n_queues; i++) {
@@ -165,7 +191,10 @@ int vdev_attach(struct vdev *dev, struct lum_error *err)
             return lum_context(err, "virtio %s: queue %u", dev->ops->name, i);
         }
     }
-    return 0;
+    int rc = attach_posted(dev, err);
+    if (rc < 0)
+        vdev_detach(dev);
+    return rc;
 }
 
 void vdev_detach(struct vdev *dev)

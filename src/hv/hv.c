@@ -110,6 +110,21 @@ int hv_doorbell_add(struct hv_vm *vm, uint64_t gpa, uint32_t value, plat_fd even
     return vm->ops->doorbell_add(vm, gpa, value, event, err);
 }
 
+int hv_posted_add(struct hv_vm *vm, uint64_t gpa, uint32_t size, struct lum_error *err)
+{
+    if (!vm->ops->posted_add)
+        return lum_fail(err, LUM_ENOTSUP, "%s: no posted writes", vm->ops->name);
+    if (size == 0 || size > UINT64_MAX - gpa)
+        return lum_fail(err, LUM_EINVAL, "%s: posted writes at 0x%llx: not a range", vm->ops->name,
+                        (unsigned long long)gpa);
+    return vm->ops->posted_add(vm, gpa, size, err);
+}
+
+bool hv_posted_take(struct hv_vm *vm, struct hv_exit *ret_write)
+{
+    return vm->ops->posted_take && vm->ops->posted_take(vm, ret_write);
+}
+
 static int no_state(const struct hv_vm *vm, struct lum_error *err)
 {
     return lum_fail(err, LUM_ENOTSUP, "%s: cannot save or load state", vm->ops->name);

@@ -17,6 +17,7 @@
 enum hv_cap {
     HV_CAP_STATE = 1 << 0,    /* vcpu_save/load, vm_save/load */
     HV_CAP_DOORBELL = 1 << 1, /* doorbell_add; without it a notify is an ordinary MMIO exit */
+    HV_CAP_POSTED = 1 << 2,   /* posted_add, posted_take; without it those writes are MMIO exits */
 };
 
 enum hv_speed {
@@ -100,6 +101,15 @@ struct hv_ops {
                         struct lum_error *err);
 
     /*
+     * HV_CAP_POSTED: guest writes to this range, wholly inside it, wait in order instead of
+     * exiting. Whoever handles an access takes all of them first, under the lock that guards what
+     * they go to: then nobody sees a difference. For registers whose writes only matter to later
+     * accesses. After vCPU 0 exists.
+     */
+    int (*posted_add)(struct hv_vm *vm, uint64_t gpa, uint32_t size, struct lum_error *err);
+    bool (*posted_take)(struct hv_vm *vm, struct hv_exit *ret_write);
+
+    /*
      * HV_CAP_STATE: save only while no vCPU of the VM is in run, or their clocks disagree; an exit
      * that was returned is completed first (the save does it). LUM_EBUSY: the vCPU is inside an
      * instruction with several accesses; never so after HV_EXIT_KICKED. load goes to a new vCPU.
@@ -145,6 +155,9 @@ int hv_irq_route(struct hv_vm *vm, uint32_t line, bool enabled, uint64_t msi_add
 void hv_irq_pulse(struct hv_vm *vm, uint32_t line);
 int hv_doorbell_add(struct hv_vm *vm, uint64_t gpa, uint32_t value, plat_fd event,
                     struct lum_error *err); /* LUM_ENOTSUP without HV_CAP_DOORBELL */
+int hv_posted_add(struct hv_vm *vm, uint64_t gpa, uint32_t size,
+                  struct lum_error *err); /* LUM_ENOTSUP without HV_CAP_POSTED */
+bool hv_posted_take(struct hv_vm *vm, struct hv_exit *ret_write); /* false: none waits */
 int hv_vcpu_save(struct hv_vcpu *vcpu, struct arch_vcpu_state *ret_state, struct lum_error *err);
 int hv_vcpu_load(struct hv_vcpu *vcpu, const struct arch_vcpu_state *state, struct lum_error *err);
 int hv_vm_save(struct hv_vm *vm, struct arch_vm_state *ret_state, struct lum_error *err);

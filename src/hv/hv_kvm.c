@@ -103,6 +103,7 @@ void kvm_vm_free(struct hv_vm *base)
 
         plat_close(&event);
     }
+    kvm_posted_unmap(vm);
     kvm_arch_vm_free(vm);
     plat_close(&vm->vm_fd);
     plat_close(&vm->sys_fd);
@@ -309,6 +310,8 @@ const struct hv_ops hv_kvm_ops = {
     .irq_route = kvm_irq_route,
     .irq_pulse = kvm_irq_pulse,
     .doorbell_add = kvm_doorbell_add,
+    .posted_add = kvm_posted_add,
+    .posted_take = kvm_posted_take,
     .vcpu_save = kvm_arch_vcpu_save,
     .vcpu_load = kvm_arch_vcpu_load,
     .vm_save = kvm_arch_vm_save,

@@ -29,6 +29,7 @@ struct kvm_vm {
     size_t run_size; /* of the area that a vCPU shares with the kernel */
     uint32_t n_slots;
     bool has_doorbells;
+    struct kvm_coalesced_mmio_ring *posted; /* NULL: not offered, or no vCPU yet */
     struct plat_mutex *lock; /* lines, the kernel's routing table, the TSC offset; a leaf */
     struct kvm_line lines[HV_MAX_LINES];
     struct kvm_arch *arch;
@@ -83,6 +84,13 @@ int kvm_vcpu_settle(struct kvm_vcpu *vcpu, struct lum_error *err);
 /* ioctl on the vCPU that names itself when it fails; returns the ioctl's result. */
 int kvm_vcpu_ioctl(const struct kvm_vcpu *vcpu, unsigned long request, const char *name, void *arg,
                    struct lum_error *err);
+
+/* ---- hv_kvm_posted.c ---- */
+
+int kvm_posted_map(struct kvm_vm *vm, int vcpu_fd, struct lum_error *err); /* with vCPU 0 */
+void kvm_posted_unmap(struct kvm_vm *vm);
+int kvm_posted_add(struct hv_vm *base, uint64_t gpa, uint32_t size, struct lum_error *err);
+bool kvm_posted_take(struct hv_vm *base, struct hv_exit *ret_write);
 
 /* ---- hv_kvm_probe.c ---- */
 

@@ -136,7 +136,7 @@ static int measure_guest(uint32_t *ret_ps, struct lum_error *err)
 
 int kvm_probe(struct hv_probe *ret_probe, struct lum_error *err)
 {
-    struct hv_probe probe = {.caps = HV_CAP_STATE | HV_CAP_DOORBELL};
+    struct hv_probe probe = {.caps = HV_CAP_STATE | HV_CAP_DOORBELL | HV_CAP_POSTED};
     plat_fd fd;
     int rc = kvm_open(&fd, err);
 

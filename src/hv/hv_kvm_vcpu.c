@@ -86,6 +86,8 @@ int kvm_vcpu_create(struct hv_vm *base, uint32_t index, struct hv_vcpu **ret_vcp
     vcpu->run = run;
 
     int rc = kvm_arch_vcpu_create(vcpu, err);
+    if (rc == 0 && index == 0)
+        rc = kvm_posted_map(vm, vcpu->fd, err);
     if (rc < 0)
         return rc;
 

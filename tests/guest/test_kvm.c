@@ -235,6 +235,41 @@ static void test_doorbell(void)
     guest_free(&g);
 }
 
+/* The doorbell payload again: three of its writes wait, the fourth is outside the range and exits.
+ */
+static void test_posted(void)
+{
+    struct lum_error err;
+    struct hv_exit w = {0};
+    struct guest g;
+
+    deadline("posted writes", 30);
+    guest_create(&g, 1);
+    int rc = hv_posted_add(g.vm, G_MMIO + 0x50, 4, &err);
+    if (rc == LUM_ENOTSUP) {
+        tap_skip("posted writes", "this KVM has none");
+        guest_free(&g);
+        return;
+    }
+    must(rc, &err);
+    ok(!hv_posted_take(g.vm, &w), "posted: none at first");
+    GUEST_LONG(&g, doorbell);
+    ok(guest_run(&g, 0)->addr == P_DONE, "posted: no write in the range exits");
+    static const struct {
+        uint8_t size;
+        uint64_t value;
+    } want[] = {{4, 1}, {4, 2}, {2, 1}, {4, 1}};
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+        bool taken = hv_posted_take(g.vm, &w);
+        ok(taken && w.reason == HV_EXIT_MMIO && w.is_write && w.addr == G_MMIO + 0x50 &&
+               w.size == want[i].size && w.data == want[i].value,
+           "posted: write %zu: %u bytes, 0x%llx", i, w.size, (unsigned long long)w.data);
+    }
+    ok(!hv_posted_take(g.vm, &w), "posted: no more");
+    ok(hv_posted_add(g.vm, UINT64_MAX - 2, 4, &err) == LUM_EINVAL, "posted: %s", err.text);
+    guest_free(&g);
+}
+
 static void test_rom(void)
 {
     struct lum_error err;
@@ -478,6 +513,7 @@ int main(void)
     test_crossing();
     test_kicks();
     test_doorbell();
+    test_posted();
     test_rom();
     test_irq();
     two_vcpus("INIT and SIPI by MSR", guest_bsp_msr, guest_bsp_msr_end);

@@ -29,23 +29,35 @@ static void ioapic_access(struct native *m, struct hv_exit *exit, uint64_t offse
         m->host.log(m->host.ctx, LUM_LOG_WARN, "interrupt routing: %s", err.text);
 }
 
-void bus_mmio(struct native *m, struct hv_exit *exit)
+static void mmio(struct native *m, struct hv_exit *exit)
 {
     uint64_t offset;
     struct vdev *dev = find_device(m, exit->addr, &offset);
 
-    if (!dev && (exit->addr < ARCH_IOAPIC_BASE || exit->addr - ARCH_IOAPIC_BASE >= 0x1000)) {
-        if (!exit->is_write)
-            exit->data = ones(exit->size);
-        return;
-    }
-    plat_loop_lock(m->loop);
-    if (!dev)
-        ioapic_access(m, exit, exit->addr - ARCH_IOAPIC_BASE);
-    else if (exit->is_write)
+    if (dev && exit->is_write)
         vdev_mmio_write(dev, offset, exit->size, exit->data);
-    else
+    else if (dev)
         exit->data = vdev_mmio_read(dev, offset, exit->size);
+    else if (exit->addr >= ARCH_IOAPIC_BASE && exit->addr - ARCH_IOAPIC_BASE < 0x1000)
+        ioapic_access(m, exit, exit->addr - ARCH_IOAPIC_BASE);
+    else if (!exit->is_write)
+        exit->data = ones(exit->size);
+}
+
+/* What the guest has written without an exit comes first, whichever vCPU wrote it. */
+static void take_posted(struct native *m)
+{
+    struct hv_exit write;
+
+    while (hv_posted_take(m->hv, &write))
+        mmio(m, &write);
+}
+
+void bus_mmio(struct native *m, struct hv_exit *exit)
+{
+    plat_loop_lock(m->loop);
+    take_posted(m);
+    mmio(m, exit);
     plat_loop_unlock(m->loop);
 }
 

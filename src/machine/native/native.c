@@ -78,7 +78,9 @@ static int make_devices(struct native *m, struct lum_error *err)
     for (int i = 0; i < NATIVE_DEVICES && rc == 0; i++)
         if (m->dev[i])
             rc = vdev_attach(m->dev[i], err);
-    return rc;
+    /* The I/O APIC's index register: what it selects matters to the next access only. */
+    int posted = rc == 0 ? hv_posted_add(m->hv, ARCH_IOAPIC_BASE, 4, err) : LUM_ENOTSUP;
+    return posted == LUM_ENOTSUP ? rc : posted;
 }
 
 /* virtio_mmio.device=<size>@<address>:<irq> for each slot in use, and the console. */
