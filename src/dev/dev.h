@@ -186,7 +186,8 @@ struct serial {
 uint8_t serial_read(struct serial *s, uint16_t offset);
 void serial_write(struct serial *s, const struct dev_host *host, uint16_t offset, uint8_t value);
 
-/* MC146818 clock at 0x70/0x71: wall clock, never "update in progress" (testing.md pitfall 10). */
+/* MC146818 clock at 0x70/0x71: wall clock, never "update in progress"
+ * for which old kernels poll it 40,000 times. */
 struct rtc {
     uint8_t index;
     uint8_t ram[128];

@@ -5,8 +5,8 @@
  * checks arguments once and calls through the table; nobody else does. Drivers live in the worker
  * process and may install the signal handler that their kicks need.
  *
- * Order (speed.md finding 1): hv_vm_create, all hv_mem_map, then vCPUs, then doorbells and
- * interrupts.
+ * Order (hv_kvm.c says what another one costs): hv_vm_create, all hv_mem_map, then vCPUs, then
+ * doorbells and interrupts.
  */
 #ifndef LUM_HV_H
 #define LUM_HV_H

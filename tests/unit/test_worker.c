@@ -379,6 +379,29 @@ static void test_end(void)
     bench_close(&b);
 }
 
+/* A transport that cannot show the end of the stream has it shown by its backend. */
+static void test_hang_up(void)
+{
+    struct bench b;
+    struct call c;
+    struct frame f;
+    char buf[64];
+
+    bench_open(&b);
+    ok(greet(&b) && call_open(&b, &c, PROTO_EXEC, 0), "a command");
+    say_started(&b, &c);
+    ok(answer(&c, &f) == CTL_STARTED, "started");
+    say(&b, PROTO_DATA, 1, c.id, "before", 6);
+    plat_loop_lock(b.loop);
+    agent_hang_up(b.agent);
+    plat_loop_unlock(b.loop);
+    ok(atomic_load(&b.gone) && b.why[0] == '\0' && !agent_is_ready(b.agent),
+       "the guest is gone, and has done nothing wrong");
+    ok(plat_read(c.stream[1], buf, sizeof(buf)) == 6, "what it had sent arrives");
+    call_close(&c);
+    bench_close(&b);
+}
+
 static void on_dial(void *ctx, int rc, plat_fd stream)
 {
     plat_fd *ret = ctx;
@@ -530,7 +553,8 @@ static void test_control(void)
     struct rbuf in = rbuf_of(out.data, out.size);
     ok(ctl_get_spec(&in, &got, &err) == 0 && rbuf_done(&in) && got.vcpus == 3 &&
            got.memory_bytes == 64 * MIB && strcmp(got.cmdline_extra, "a=b") == 0 &&
-           strcmp(got.hostname, "host") == 0 && strcmp(got.kernel_name, "/k") == 0 && got.root_kind == MACHINE_ROOT_EXT4,
+           strcmp(got.hostname, "host") == 0 && strcmp(got.kernel_name, "/k") == 0 &&
+           got.root_kind == MACHINE_ROOT_EXT4,
        "a spec travels whole");
     for (size_t size = 0; size < out.size; size++) {
         AUTO(vm_spec_done) struct vm_spec cut;
@@ -572,6 +596,7 @@ int main(void)
     test_window();
     test_timeout();
     test_end();
+    test_hang_up();
     test_dial();
     test_lies();
     test_control();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Life of the native machine. The order in create is fixed: memory before vCPUs before doorbells
- * (speed.md, finding 1); everything is made before `sealed`, start only changes the goal of the
+ * (hv_kvm.c says why); everything is made before `sealed`, start only changes the goal of the
  * vCPU threads.
  */
 #include "machine/native/native.h"
