@@ -2,6 +2,7 @@
 /* Conformance: files, shapes of machines, and every way in which one ends. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,6 +178,40 @@ static void ends_with(const char *what, const char *script, const char *reason, 
     lum_vm_free(vm);
 }
 
+static void *toggle(void *arg)
+{
+    struct lum_error err;
+    intptr_t rc = 0;
+
+    while (rc == 0) {
+        rc = lum_vm_pause(arg, &err);
+        if (rc == 0)
+            rc = lum_vm_resume(arg, &err);
+    }
+    return (void *)rc;
+}
+
+/* Whatever a thread is waiting for, a stop from another one ends the wait. */
+static void test_stop_meets_pause(void)
+{
+    for (int i = 0; i < 3; i++) {
+        struct lum_error err;
+        pthread_t thread;
+        void *rc = NULL;
+        lum_vm *vm = vm_up(NULL);
+
+        if (!ok(vm != NULL, "one more boots"))
+            return;
+        pthread_create(&thread, NULL, toggle, vm);
+        usleep(50000);
+        ok(lum_vm_stop(vm, 0, &err) == 0, "stop");
+        pthread_join(thread, &rc);
+        ok((intptr_t)rc == LUM_EGONE, "a stop ends a pause that another thread waits for: %d",
+           (int)(intptr_t)rc);
+        lum_vm_free(vm);
+    }
+}
+
 void test_ends(lum_vm *vm)
 {
     struct lum_vm_options o = LUM_VM_OPTIONS_INIT;
@@ -215,6 +250,7 @@ void test_ends(lum_vm *vm)
         lum_vm_free(vm);
     }
 
+    test_stop_meets_pause();
     o.backend = backend_name;
     if (ok(lum_vm_create(&o, &vm, &err) == 0, "create alone")) {
         struct run r;

@@ -185,7 +185,7 @@ static void open_talk(struct talk *t)
 
 static void close_talk(struct talk *t)
 {
-    qmp_done(&t->qmp);
+    qmp_abort(&t->qmp, LUM_EGONE, "over");
     plat_close(&t->far);
     plat_loop_free(t->loop);
 }

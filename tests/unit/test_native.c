@@ -233,6 +233,32 @@ static void resume_done(void *ctx, int rc, const char *why)
     s->paused = rc != 0;
 }
 
+static void pause_refused(void *ctx, int rc, const char *why)
+{
+    struct seen *s = ctx;
+
+    (void)why;
+    s->paused = rc == LUM_EGONE; /* so it was told */
+}
+
+/* The machine goes while a pause is on its way: whoever asked is told. */
+static void test_free_while_pausing(void)
+{
+    struct vm_spec spec;
+    struct seen s;
+
+    make_spec(&spec, 2);
+    if (make(&s, &spec)) {
+        start(&s);
+        plat_loop_lock(s.loop);
+        s.machine->ops->pause(s.machine, pause_refused, &s);
+        plat_loop_unlock(s.loop);
+        finish(&s);
+        ok(s.paused, "a pause that the end overtook is answered");
+    }
+    vm_spec_done(&spec);
+}
+
 /* 4 vCPUs, halted for ever: pausing, resuming and freeing reach each of them. */
 static void test_pause(void)
 {
@@ -302,6 +328,7 @@ int main(void)
     test_bus();
     test_ends();
     test_pause();
+    test_free_while_pausing();
     test_refusals();
     return tap_done();
 }

@@ -157,6 +157,10 @@ static void native_free(struct machine *base)
 
     if (!m)
         return;
+    if (m->pause_done) {
+        void (*done)(void *ctx, int rc, const char *why) = STEAL(m->pause_done);
+        done(m->pause_ctx, LUM_EGONE, "the VM has ended");
+    }
     if (m->lock && m->changed) {
         vcpus_set_goal(m, VCPU_QUIT);
         /*

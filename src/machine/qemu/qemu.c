@@ -282,7 +282,9 @@ static void qemu_free(struct machine *base)
         return;
     struct qemu_machine *m = of(base);
 
-    qmp_done(&m->qmp);
+    /* Whoever still waits for a pause is told; for the rest there is nothing more to report. */
+    m->ending = m->certain = m->reported = true;
+    qmp_abort(&m->qmp, LUM_EGONE, "the VM has ended");
     plat_watch_free(m->process_watch);
     plat_watch_free(m->console_watch);
     plat_watch_free(m->errors_watch);

@@ -245,9 +245,3 @@ int qmp_open(struct qmp *q, struct plat_loop *loop, plat_fd *sock, const struct 
     qmp_execute(q, "qmp_capabilities", on_negotiated, q);
     return 0;
 }
-
-void qmp_done(struct qmp *q)
-{
-    close_connection(q);
-    q->n_pending = 0;
-}

@@ -60,7 +60,7 @@ struct qmp {
     char out[1024];
 };
 
-void qmp_init(struct qmp *q); /* before anything else, qmp_done included */
+void qmp_init(struct qmp *q); /* before anything else, qmp_abort included */
 
 /* Takes sock (PLAT_FD_NONE afterwards, on failure too) and starts the negotiation. */
 int qmp_open(struct qmp *q, struct plat_loop *loop, plat_fd *sock, const struct qmp_owner *owner,
@@ -72,9 +72,7 @@ void qmp_execute(struct qmp *q, const char *command, qmp_done_fn *done, void *ct
 /* Handles what has arrived; for the moment after QEMU's end, when its last events still wait. */
 void qmp_drain(struct qmp *q);
 
-/* Answers what is pending with rc and why, and takes no more commands. */
+/* Answers what is pending with rc and why, closes, and takes no more commands. */
 void qmp_abort(struct qmp *q, int rc, const char *why);
-
-void qmp_done(struct qmp *q); /* without answers */
 
 #endif
