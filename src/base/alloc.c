@@ -4,16 +4,18 @@
 
 #include <string.h>
 
-long lum_alloc_fail_at = -1;
+_Atomic long lum_alloc_fail_at = -1;
 
 static bool must_fail(void)
 {
-    if (lum_alloc_fail_at < 0)
+    long left = atomic_load_explicit(&lum_alloc_fail_at, memory_order_relaxed);
+
+    if (left < 0)
         return false;
-    if (lum_alloc_fail_at == 0)
-        return true;
-    lum_alloc_fail_at--;
-    return false;
+    while (left > 0)
+        if (atomic_compare_exchange_weak(&lum_alloc_fail_at, &left, left - 1))
+            return false;
+    return left == 0;
 }
 
 void *lum_calloc(size_t n, size_t size)

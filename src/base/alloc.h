@@ -6,6 +6,7 @@
 #ifndef LUM_BASE_ALLOC_H
 #define LUM_BASE_ALLOC_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -22,9 +23,9 @@ static inline void auto_free(void *pp)
 }
 
 /*
- * Tests only: the allocation with this number (counted down from the moment it is set) fails, and
- * all later ones too; negative: none. Not for concurrent use.
+ * Tests only: after this many more allocations all fail, until it is set again; negative: none
+ * fails.
  */
-extern long lum_alloc_fail_at;
+extern _Atomic long lum_alloc_fail_at;
 
 #endif

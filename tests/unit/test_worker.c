@@ -426,11 +426,13 @@ static void test_dial(void)
     uint32_t id = f.id;
     say(&b, PROTO_STARTED, 0, id, NULL, 0);
     say(&b, PROTO_DATA, 1, id, "pong", 4);
-    /* The data can only be read when the stream is there. */
-    for (int i = 0; i < 1000 && stream == PLAT_FD_NONE; i++) {
-        plat_loop_lock(b.loop);
-        plat_loop_unlock(b.loop);
+    /* The data can only be read when the stream is there, which the loop's thread says. */
+    plat_fd seen = PLAT_FD_NONE;
+    for (int i = 0; i < 10000 && seen == PLAT_FD_NONE; i++) {
         plat_wait_fd(b.gone_event, false, PLAT_FD_NONE, 1);
+        plat_loop_lock(b.loop);
+        seen = stream;
+        plat_loop_unlock(b.loop);
     }
     ok(stream >= 0 && plat_read(stream, buf, sizeof(buf)) == 4, "data from the port");
     ok(plat_write(stream, "ping", 4) == 4 && hear(&b, &f) && f.type == PROTO_DATA && f.size == 4,
