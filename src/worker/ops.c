@@ -150,10 +150,11 @@ static void op_cancel(struct op *op)
 
 /* ---- streams towards the caller ---- */
 
+/* A guest that does not read gets no credit either, so what waits for it here stays bounded. */
 static void give_credit(struct stream *s, uint32_t bytes)
 {
     s->consumed += bytes;
-    if (s->consumed < CREDIT_STEP || s->op->answered)
+    if (s->consumed < CREDIT_STEP || s->op->answered || s->op->agent->out.size >= AGENT_OUT_HIGH)
         return;
     uint8_t body[4];
     le32_store(body, s->consumed);
@@ -239,10 +240,14 @@ static void stream_pump(struct stream *s)
 
 void ops_resume(struct agent *a)
 {
-    for (struct op *op = a->ops; op; op = op->next)
-        for (int i = 0; i < 3; i++)
-            if (op->started && op->stream[i].from_caller)
+    for (struct op *op = a->ops; op; op = op->next) {
+        for (int i = 0; i < 3 && op->started; i++) {
+            if (op->stream[i].from_caller)
                 stream_pump(&op->stream[i]);
+            else
+                give_credit(&op->stream[i], 0);
+        }
+    }
 }
 
 static void on_stream(void *ctx, int events)

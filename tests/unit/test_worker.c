@@ -534,6 +534,48 @@ static void test_lies(void)
     }
 }
 
+/*
+ * A guest that never reads fills what waits for it; then it gets no more credit for what it sends,
+ * however fast the caller takes that.
+ */
+static void test_deaf_guest(void)
+{
+    enum { CALLS = 6 };
+    static char block[65536];
+    static uint8_t data[PROTO_MAX_DATA];
+    struct call c[CALLS];
+    struct lum_error err;
+    struct bench b;
+    bool good;
+
+    bench_open(&b);
+    good = greet(&b);
+    for (int i = 0; i < CALLS && good; i++) {
+        good = call_open(&b, &c[i], PROTO_EXEC, 0);
+        say_started(&b, &c[i]);
+    }
+    if (!ok(good, "%d commands", (int)CALLS))
+        return;
+    for (int i = 0; i < CALLS; i++) {
+        ok(plat_set_nonblock(c[i].stream[0], &err) == 0 &&
+               plat_set_nonblock(c[i].stream[1], &err) == 0,
+           "streams of command %d", i);
+        /* Until nothing more is taken for a while: window and sockets are full. */
+        while (plat_wait_fd(c[i].stream[0], true, PLAT_FD_NONE, 50) == 1)
+            if (plat_write(c[i].stream[0], block, sizeof(block)) < 0)
+                break;
+    }
+    for (size_t sent = 0; sent < 16 * PROTO_WINDOW && !atomic_load(&b.gone); sent += sizeof(data)) {
+        say(&b, PROTO_DATA, 1, c[0].id, data, sizeof(data));
+        while (plat_read(c[0].stream[1], block, sizeof(block)) > 0)
+            ;
+    }
+    expect_gone(&b, "sending on without credit ends it", "more data than allowed");
+    for (int i = 0; i < CALLS; i++)
+        call_close(&c[i]);
+    bench_close(&b);
+}
+
 static void test_control(void)
 {
     AUTO(wbuf_done) struct wbuf out = {0};
@@ -601,6 +643,7 @@ int main(void)
     test_hang_up();
     test_dial();
     test_lies();
+    test_deaf_guest();
     test_control();
     test_console();
     return tap_done();
