@@ -34,42 +34,21 @@ static int check_numbers(const struct lum_vm_options *o, struct vm_spec *spec,
     return 0;
 }
 
-static int check_text(const char *option, const char *text, size_t max, struct lum_error *err)
-{
-    if (strlen(text) > max)
-        return lum_fail(err, LUM_EINVAL, "%s: longer than %zu bytes", option, max);
-    for (const char *p = text; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            return lum_fail(err, LUM_EINVAL, "%s: has a control character", option);
-    return 0;
-}
-
-static int check_hostname(const char *name, struct lum_error *err)
-{
-    int rc = check_text("hostname", name, 63, err);
-
-    if (rc < 0)
-        return rc;
-    if (name[0] == '\0' || strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                        "0123456789-.") != strlen(name))
-        return lum_fail(err, LUM_EINVAL, "hostname %s: only letters, digits, '-' and '.'", name);
-    return 0;
-}
+#define MAX_KERNEL_ARGS 1024u
 
 static int copy_texts(const struct lum_vm_options *o, struct vm_spec *spec, struct lum_error *err)
 {
     const char *backend = o->backend ? o->backend : "auto";
     const char *args = o->kernel_args ? o->kernel_args : "";
     const char *hostname = o->hostname ? o->hostname : "lumina";
-    int rc;
 
     if (strlen(backend) >= sizeof(spec->backend) || backend[0] == '\0')
         return lum_fail(err, LUM_ENOENT, "backend %s: no such backend; see `lumina backends`",
                         backend);
     snprintf(spec->backend, sizeof(spec->backend), "%s", backend);
-    rc = check_text("kernel-args", args, 1024, err);
-    if (rc == 0)
-        rc = check_hostname(hostname, err);
+    if (strlen(args) > MAX_KERNEL_ARGS)
+        return lum_fail(err, LUM_EINVAL, "kernel_args: longer than %u bytes", MAX_KERNEL_ARGS);
+    int rc = vm_spec_check_texts(hostname, args, err);
     if (rc < 0)
         return rc;
     spec->cmdline_extra = lum_strdup(args);
@@ -88,7 +67,7 @@ static int open_own(const char *name, plat_fd *ret_fd, struct lum_error *err)
 
     if (rc < 0)
         return rc;
-    return plat_file_open(path, false, ret_fd, &size, err);
+    return plat_file_open(path, ret_fd, &size, err);
 }
 
 static void image_progress(void *ctx, const char *text)
@@ -106,7 +85,7 @@ static int open_files(const struct lum_vm_options *o, struct vm_spec *spec, stru
     int rc;
 
     if (o->kernel)
-        rc = plat_file_open(o->kernel, false, &spec->kernel, &size, err);
+        rc = plat_file_open(o->kernel, &spec->kernel, &size, err);
     else
         rc = open_own("vmlinux", &spec->kernel, err);
     if (rc < 0)

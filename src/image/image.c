@@ -77,7 +77,7 @@ int image_open_root(const char *path, void (*progress)(void *ctx, const char *te
     if (pack_is_folder(path)) {
         rc = pack_folder(path, progress, ctx, &fd, err);
     } else {
-        rc = plat_file_open(path, false, &fd, &size, err);
+        rc = plat_file_open(path, &fd, &size, err);
         if (rc == 0)
             rc = detect(fd, size, &kind, err);
     }

@@ -26,32 +26,6 @@ static const char base_args[] =
     " swiotlb=noforce"      /* a large guest would clear 64 MiB that virtio never uses */
     " rdinit=/lumina-init"; /* the agent is process 1, from the first initrd */
 
-#define HOSTNAME_MAX 64u /* of Linux, __NEW_UTS_LEN */
-
-static int check_hostname(const char *name, struct lum_error *err)
-{
-    static const char allowed[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
-    size_t len = strlen(name);
-
-    if (len < 1 || len > HOSTNAME_MAX)
-        return lum_fail(err, LUM_EINVAL, "hostname: %zu bytes, must be 1 to %u", len, HOSTNAME_MAX);
-    /* A space would end the argument and begin another one. */
-    if (strspn(name, allowed) != len)
-        return lum_fail(err, LUM_EINVAL, "hostname \"%s\": only letters, digits, '.', '-' and '_'",
-                        name);
-    return 0;
-}
-
-static int check_extra(const char *extra, struct lum_error *err)
-{
-    for (const char *p = extra; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            return lum_fail(err, LUM_EINVAL, "kernel_args: control character 0x%02x at byte %zu",
-                            (unsigned char)*p, (size_t)(p - extra));
-    return 0;
-}
-
 static const char *root_name(enum machine_root kind)
 {
     switch (kind) {
@@ -68,9 +42,7 @@ int machine_cmdline(const struct vm_spec *spec, const char *transport_args, cons
     const char *extra = spec->cmdline_extra ? spec->cmdline_extra : "";
     char line[BOOT_CMDLINE_MAX], scratch[48] = "";
 
-    int rc = check_hostname(spec->hostname, err);
-    if (rc == 0)
-        rc = check_extra(extra, err);
+    int rc = vm_spec_check_texts(spec->hostname, extra, err);
     if (rc < 0)
         return rc;
 

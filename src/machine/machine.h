@@ -40,6 +40,9 @@ struct vm_spec {
 
 void vm_spec_init(struct vm_spec *spec);
 void vm_spec_done(struct vm_spec *spec);
+/* What goes on the kernel command line: refused before the worker is asked, and again where it is
+ * put together. */
+int vm_spec_check_texts(const char *hostname, const char *cmdline_extra, struct lum_error *err);
 
 enum machine_end {
     MACHINE_POWERED_OFF,
@@ -78,10 +81,11 @@ struct machine;
 struct machine_ops {
     const char *kind; /* "native", "qemu", ... */
     void (*probe)(const char *driver, struct machine_probe *ret_probe);
-    /* Everything open, nothing running. driver: the hv driver or NULL. */
-    int (*create)(const char *driver, const struct vm_spec *spec, struct plat_loop *loop,
-                  const struct machine_host *host, struct machine **ret_machine,
-                  struct lum_error *err);
+    /* Everything open, nothing running. driver: the hv driver or NULL; probe: what probe just said.
+     */
+    int (*create)(const char *driver, const struct machine_probe *probe, const struct vm_spec *spec,
+                  struct plat_loop *loop, const struct machine_host *host,
+                  struct machine **ret_machine, struct lum_error *err);
     void (*free)(struct machine *machine); /* any state; kills */
     int (*start)(struct machine *machine, struct lum_error *err);
     /* done is called once from the loop. */

@@ -47,8 +47,4 @@ static inline void *gmem_span(const struct gmem *m, gpa_t at, uint64_t len)
     return NULL;
 }
 
-/* Copies; false when any byte is outside RAM (then nothing was copied). */
-bool gmem_read(const struct gmem *m, gpa_t at, void *buf, uint64_t len);
-bool gmem_write(const struct gmem *m, gpa_t at, const void *buf, uint64_t len);
-
 #endif

@@ -51,13 +51,14 @@ ssize_t plat_recv_fds(plat_fd sock, void *buf, size_t size, plat_fd *fds, size_t
 
 /* ---- files ---- */
 
-int plat_file_open(const char *path, bool writable, plat_fd *ret_fd, uint64_t *ret_size,
+int plat_file_open(const char *path, plat_fd *ret_fd, uint64_t *ret_size,
                    struct lum_error *err); /* a regular file */
 /* Positional, whole or an error; reading past the end is LUM_EFORMAT "truncated". name is for the
  * message. */
 int plat_file_pread(plat_fd fd, void *buf, size_t size, uint64_t offset, const char *name,
                     struct lum_error *err);
-/* One attempt each, retrying EINTR: bytes moved (short at the end of the file) or negative errno. */
+/* One attempt each, retrying EINTR: bytes moved (short at the end of the file) or negative errno.
+ */
 ssize_t plat_pread(plat_fd fd, void *buf, size_t size, uint64_t offset);
 ssize_t plat_pwrite(plat_fd fd, const void *buf, size_t size, uint64_t offset);
 int plat_fdatasync(plat_fd fd); /* 0 or negative errno */
@@ -167,8 +168,5 @@ void plat_process_kill(struct plat_process *process);
 /* Waits: 1 ended, 0 timeout. *ret_status is the exit code or 128 + signal; -1 when unknown. */
 int plat_process_wait(struct plat_process *process, int timeout_ms, int *ret_status);
 void plat_process_free(struct plat_process *process); /* kills, reaps off the caller's path */
-/* Waits in the call: for helpers run to the end. Exit code, or negative LUM_E* when it could not
- * run. */
-int plat_process_run(const char *const *argv, plat_fd err_fd, struct lum_error *err);
 
 #endif

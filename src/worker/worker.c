@@ -305,7 +305,8 @@ static int do_create(struct worker *w, struct rbuf *in, struct lum_error *err)
                                       .agent_closed = agent_closed,
                                       .ended = machine_ended,
                                       .stage = add_stage};
-    rc = w->backend->ops->create(w->backend->driver, &w->spec, w->loop, &host, &w->machine, err);
+    rc = w->backend->ops->create(w->backend->driver, &probe, &w->spec, w->loop, &host, &w->machine,
+                                 err);
     if (rc == 0)
         rc = jail_enter(JAIL_RESOURCES_OPEN, err);
     if (rc == 0)

@@ -11,10 +11,10 @@ mkdir -p "$out"
 cd "$source" || exit 1
 
 base="src/base/*.c src/plat/posix/fd.c src/plat/posix/file.c src/plat/posix/file_io.c src/plat/posix/thread.c src/plat/linux/mem.c"
-dev="src/dev/*.c src/mem/gmem.c src/hv/*.c src/arch/x86_64/*.c tests/unit/fake_driver.c tests/fuzz/step_loop.c"
+dev="src/dev/*.c src/hv/*.c src/arch/x86_64/*.c tests/unit/fake_driver.c tests/fuzz/step_loop.c"
 sources() {
     case $1 in
-    boot) echo "$base src/boot/*.c src/mem/gmem.c src/plat/linux/loop.c" ;;
+    boot) echo "$base src/boot/*.c src/plat/linux/loop.c" ;;
     vq|mmio|vsock) echo "$base $dev" ;;
     worker) echo "$base src/worker/agent.c src/worker/ops.c src/worker/ctl.c src/machine/spec.c tests/fuzz/step_loop.c" ;;
     tree) echo "src/plat/posix/tree.c src/plat/posix/untree.c" ;;

@@ -146,7 +146,9 @@ static void call_create(void *ctx)
                                       .stage = host_stage};
 
     r->created_ns = plat_now_ns();
-    r->rc = machine_qemu_ops.create(NULL, &r->spec, r->loop, &host, &r->machine, &r->err);
+    struct machine_probe probe;
+    machine_qemu_ops.probe(NULL, &probe);
+    r->rc = machine_qemu_ops.create(NULL, &probe, &r->spec, r->loop, &host, &r->machine, &r->err);
     tell(r, CALLED);
 }
 
@@ -235,7 +237,7 @@ static void open_file(const char *path, plat_fd *ret_fd)
     struct lum_error err;
     uint64_t size;
 
-    must(plat_file_open(path, false, ret_fd, &size, &err), &err);
+    must(plat_file_open(path, ret_fd, &size, &err), &err);
 }
 
 static void rig_open(struct rig *r)

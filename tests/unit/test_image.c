@@ -71,12 +71,18 @@ static void make_dir(const char *path)
 
 static int run(const char *const *argv)
 {
+    struct plat_process *process;
     struct lum_error err = {0};
-    int rc = plat_process_run(argv, PLAT_FD_NONE, &err);
+    int status;
+    int rc = plat_process_start(argv, NULL, NULL, 0, PLAT_FD_NONE, false, &process, &err);
 
-    if (rc < 0)
+    if (rc < 0) {
         tap_note("%s", err.text);
-    return rc;
+        return rc;
+    }
+    plat_process_wait(process, -1, &status);
+    plat_process_free(process);
+    return status;
 }
 
 static int shell(const char *command)

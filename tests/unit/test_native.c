@@ -12,6 +12,8 @@
 #include "machine/machine.h"
 #include "tap.h"
 
+static const struct machine_probe any_probe = {.usable = true};
+
 struct seen {
     struct plat_loop *loop;
     struct machine *machine;
@@ -131,7 +133,8 @@ static struct machine *make(struct seen *s, const struct vm_spec *spec)
     *s = (struct seen){0};
     ok(plat_loop_create(&s->loop, &err) == 0, "a loop");
     plat_loop_lock(s->loop);
-    if (!ok(machine_native_ops.create("null", spec, s->loop, &host, &m, &err) == 0, "create"))
+    if (!ok(machine_native_ops.create("null", &any_probe, spec, s->loop, &host, &m, &err) == 0,
+            "create"))
         tap_note("%s", err.text);
     plat_loop_unlock(s->loop);
     s->machine = m;
@@ -296,9 +299,10 @@ static void test_refusals(void)
     ok(plat_memfile("kernel", "not a kernel", 12, &spec.kernel, &err) == 0, "a bad kernel");
     ok(plat_loop_create(&s.loop, &err) == 0, "a loop");
     plat_loop_lock(s.loop);
-    ok(machine_native_ops.create("null", &spec, s.loop, &host, &m, &err) == LUM_EFORMAT,
+    ok(machine_native_ops.create("null", &any_probe, &spec, s.loop, &host, &m, &err) == LUM_EFORMAT,
        "refused: %s", err.text);
-    ok(machine_native_ops.create("nosuch", &spec, s.loop, &host, &m, &err) == LUM_EINTERNAL,
+    ok(machine_native_ops.create("nosuch", &any_probe, &spec, s.loop, &host, &m, &err) ==
+           LUM_EINTERNAL,
        "no such driver: %s", err.text);
     /* Every allocation on the way fails once; nothing leaks (LeakSanitizer) and nothing is half
      * made. */
@@ -309,7 +313,7 @@ static void test_refusals(void)
     for (; rc < 0 && n < 1000; n++) {
         lum_alloc_fail_at = n;
         m = NULL;
-        rc = machine_native_ops.create("null", &spec, s.loop, &host, &m, &err);
+        rc = machine_native_ops.create("null", &any_probe, &spec, s.loop, &host, &m, &err);
         lum_alloc_fail_at = -1;
         if (rc < 0 && (rc != LUM_ENOMEM || m))
             break;

@@ -180,12 +180,14 @@ static void native_free(struct machine *base)
     free(m);
 }
 
-static int native_create(const char *driver, const struct vm_spec *spec, struct plat_loop *loop,
+static int native_create(const char *driver, const struct machine_probe *probe,
+                         const struct vm_spec *spec, struct plat_loop *loop,
                          const struct machine_host *host, struct machine **ret_machine,
                          struct lum_error *err)
 {
     struct native *m = lum_calloc(1, sizeof(*m));
 
+    (void)probe;
     if (!m)
         return lum_fail(err, LUM_ENOMEM, "create VM: out of memory");
     m->base.ops = &machine_native_ops;

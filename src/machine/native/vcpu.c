@@ -94,11 +94,6 @@ static bool wait_for_goal(struct vcpu *v)
     return go;
 }
 
-static int make_vcpu(struct vcpu *v, struct lum_error *err)
-{
-    return hv_vcpu_create(v->machine->hv, v->index, &v->hv, err);
-}
-
 static void run_vcpu(struct vcpu *v)
 {
     struct hv_exit exit = {0};
@@ -134,7 +129,7 @@ static void vcpu_main(void *ctx)
     struct vcpu *v = ctx;
     struct native *m = v->machine;
     struct hv_vcpu *hv;
-    int rc = make_vcpu(v, &v->error);
+    int rc = hv_vcpu_create(m->hv, v->index, &v->hv, &v->error);
 
     plat_mutex_lock(m->lock);
     v->made = rc == 0;

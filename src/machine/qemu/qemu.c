@@ -318,8 +318,8 @@ static void auto_handover(struct handover *h)
     plat_close(&h->joined);
 }
 
-static int launch(struct qemu_machine *m, const struct vm_spec *spec, plat_fd *ret_qmp,
-                  struct lum_error *err)
+static int launch(struct qemu_machine *m, const struct vm_spec *spec, bool hardware,
+                  plat_fd *ret_qmp, struct lum_error *err)
 {
     AUTO(auto_free) char *program = NULL;
     AUTO(auto_free) char *cmdline = NULL;
@@ -339,7 +339,7 @@ static int launch(struct qemu_machine *m, const struct vm_spec *spec, plat_fd *r
     struct qemu_launch what = {.program = program,
                                .vcpus = spec->vcpus,
                                .memory_bytes = spec->memory_bytes,
-                               .hardware = qemu_has_kvm(),
+                               .hardware = hardware,
                                .root_disk = spec->root_kind != MACHINE_ROOT_INITRD};
 
     if (!what.root_disk && spec->root != PLAT_FD_NONE) {
@@ -375,7 +375,8 @@ static int launch(struct qemu_machine *m, const struct vm_spec *spec, plat_fd *r
                               h.errors, true, &m->process, err);
 }
 
-static int qemu_create(const char *driver, const struct vm_spec *spec, struct plat_loop *loop,
+static int qemu_create(const char *driver, const struct machine_probe *probe,
+                       const struct vm_spec *spec, struct plat_loop *loop,
                        const struct machine_host *host, struct machine **ret_machine,
                        struct lum_error *err)
 {
@@ -390,7 +391,7 @@ static int qemu_create(const char *driver, const struct vm_spec *spec, struct pl
     m->agent = m->console = m->errors = PLAT_FD_NONE;
     qmp_init(&m->qmp);
 
-    int rc = launch(m, spec, &qmp, err);
+    int rc = launch(m, spec, probe->features & LUM_FEATURE_HARDWARE, &qmp, err);
     if (rc == 0)
         rc = plat_timer_create(loop, report_end, m, &m->end_timer, err);
     if (rc == 0)

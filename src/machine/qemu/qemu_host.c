@@ -20,7 +20,7 @@ static bool is_file(const char *path)
     plat_fd fd = PLAT_FD_NONE;
     uint64_t size;
 
-    if (plat_file_open(path, false, &fd, &size, &ignored) < 0)
+    if (plat_file_open(path, &fd, &size, &ignored) < 0)
         return false;
     plat_close(&fd);
     return true;

@@ -237,16 +237,3 @@ void plat_process_free(struct plat_process *p)
     plat_close(&p->pidfd);
     free(p);
 }
-
-int plat_process_run(const char *const *argv, plat_fd err_fd, struct lum_error *err)
-{
-    struct plat_process *p;
-    int status;
-    int rc = plat_process_start(argv, NULL, NULL, 0, err_fd, false, &p, err);
-
-    if (rc < 0)
-        return rc;
-    plat_process_wait(p, -1, &status);
-    plat_process_free(p);
-    return status < 0 ? 255 : status;
-}

@@ -22,11 +22,10 @@ int plat_file_size(plat_fd fd, uint64_t *ret_size, struct lum_error *err)
     return 0;
 }
 
-int plat_file_open(const char *path, bool writable, plat_fd *ret_fd, uint64_t *ret_size,
-                   struct lum_error *err)
+int plat_file_open(const char *path, plat_fd *ret_fd, uint64_t *ret_size, struct lum_error *err)
 {
     /* Non-blocking, so that a fifo in a file's place cannot hang the open. */
-    int fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat st;
 
     if (fd < 0)
