@@ -155,12 +155,18 @@ struct lum_vm_options {
     lum_log_fn *log;   /* NULL: lines are dropped */
     void *log_ctx;
     const char *hostname; /* NULL: "lumina" */
+    /*
+     * The fence around the VM's process. NULL or "default": everything, or an error where the host
+     * forbids a part. "seccomp": without namespaces, for hosts that forbid those. "off": only the
+     * hypervisor's own isolation, with a warning.
+     */
+    const char *jail;
 };
 
 #define LUM_VM_OPTIONS_INIT                                                                        \
     {                                                                                              \
         (uint32_t)sizeof(struct lum_vm_options), 0, 0, NULL, NULL, NULL, NULL, 0, 0, NULL, NULL,   \
-            NULL                                                                                   \
+            NULL, NULL                                                                             \
     }
 
 /*

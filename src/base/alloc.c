@@ -18,6 +18,8 @@ static bool must_fail(void)
     return left == 0;
 }
 
+/* seccomp io: brk, mmap(2&PROT_EXEC=0), mprotect(2&PROT_EXEC=0), mremap, munmap, madvise */
+
 void *lum_calloc(size_t n, size_t size)
 {
     return must_fail() ? NULL : calloc(n, size);

@@ -22,7 +22,7 @@ int vmm_file(const char *name, char **ret_path, struct lum_error *err)
         return rc;
     /* In a build folder everything lies together; an installed library has its helpers in libexec.
      */
-    snprintf(vmm, sizeof(vmm), "%s/lumina-vmm", dir);
+    snprintf(vmm, sizeof(vmm), "%s/%s", dir, vmm_programs[0].file);
     const char *base = access(vmm, X_OK) == 0 ? dir : LUMINA_LIBEXEC_DIR;
     int n = snprintf(path, sizeof(path), "%s/%s", base, name);
     if (n < 0 || (size_t)n >= sizeof(path))
@@ -31,24 +31,39 @@ int vmm_file(const char *name, char **ret_path, struct lum_error *err)
     return *ret_path ? 0 : lum_fail(err, LUM_ENOMEM, "%s: out of memory", name);
 }
 
-int vmm_start(const char *role, plat_fd log, struct plat_process **ret_process,
-              plat_fd *ret_control, struct lum_error *err)
+int vmm_start(const struct vmm_program *program, const char *argv[], enum jail_mode jail,
+              plat_fd log, struct plat_process **ret_process, plat_fd *ret_control,
+              struct lum_error *err)
 {
     AUTO(auto_free) char *path = NULL;
+    AUTO(plat_close) plat_fd file = PLAT_FD_NONE, ours = PLAT_FD_NONE, theirs = PLAT_FD_NONE;
+    AUTO(plat_close) plat_fd device = PLAT_FD_NONE;
+    struct plat_start start = PLAT_START_INIT;
     plat_fd pair[2];
-    int rc = vmm_file("lumina-vmm", &path, err);
+    uint64_t size;
+    int rc = vmm_file(program->file, &path, err);
 
+    /* By descriptor: the one who executes it may not be allowed to walk to it. */
+    if (rc == 0)
+        rc = plat_file_open(path, &file, &size, err);
     if (rc == 0)
         rc = plat_socketpair(pair, err);
     if (rc < 0)
         return rc;
-    const char *const argv[] = {path, role, NULL};
-    rc = plat_process_start(argv, NULL, &pair[1], 1, log, false, ret_process, err);
-    plat_close(&pair[1]);
-    if (rc < 0)
-        plat_close(&pair[0]);
-    else
-        *ret_control = pair[0];
+    ours = pair[0];
+    theirs = pair[1];
+    /* A device that cannot be opened is explained by the program's own attempt. */
+    if (program->device)
+        device = plat_device_open(program->device);
+    argv[0] = path;
+    start.argv = argv;
+    start.program = file;
+    start.fds = (const plat_fd[]){theirs, device};
+    start.n_fds = device >= 0 ? 2 : 1;
+    start.err_fd = log;
+    rc = jail_start_worker(jail, &start, ret_process, err);
+    if (rc == 0)
+        *ret_control = STEAL_FD(ours);
     return rc;
 }
 

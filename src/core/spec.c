@@ -31,6 +31,7 @@ static int check_numbers(const struct lum_vm_options *o, struct vm_spec *spec,
         return lum_fail(err, LUM_EINVAL, "scratch: %" PRIu64 " bytes is less than 1 MiB",
                         o->scratch_bytes);
     spec->read_only = o->read_only != 0;
+    spec->own_kernel = o->kernel != NULL;
     return 0;
 }
 
@@ -104,7 +105,7 @@ static int open_files(const struct lum_vm_options *o, struct vm_spec *spec, stru
 }
 
 int spec_from_options(const struct lum_vm_options *opts, struct vm_spec *spec,
-                      struct lum_error *err)
+                      enum jail_mode *ret_jail, struct lum_error *err)
 {
     struct lum_vm_options o = LUM_VM_OPTIONS_INIT;
 
@@ -118,6 +119,8 @@ int spec_from_options(const struct lum_vm_options *opts, struct vm_spec *spec,
     memcpy(&o, opts, opts->struct_size);
 
     int rc = check_numbers(&o, spec, err);
+    if (rc == 0 && o.jail)
+        rc = jail_mode_find(o.jail, ret_jail, err);
     if (rc == 0)
         rc = copy_texts(&o, spec, err);
     if (rc == 0)

@@ -31,7 +31,6 @@ static int backend_from_frame(const struct frame *f, struct lum_backend *ret_bac
     AUTO(auto_free) char *name = rbuf_str(&in, sizeof(b.name) - 1);
 
     b.usable = rbuf_u8(&in);
-    b.automatic = rbuf_u8(&in);
     b.features = rbuf_u32(&in);
     b.max_vcpus = rbuf_u32(&in);
     AUTO(auto_free) char *detail = rbuf_str(&in, sizeof(b.detail) - 1);
@@ -59,35 +58,68 @@ static int read_to_end(plat_fd fd, struct wbuf *out, struct lum_error *err)
     }
 }
 
+/* Appends what one program says; count goes on beyond capacity. */
+static int probe_program(const struct vmm_program *program, struct lum_backend *list,
+                         size_t capacity, size_t *count, struct lum_error *err)
+{
+    AUTO(wbuf_done) struct wbuf in = {0};
+    AUTO(plat_close) plat_fd control = PLAT_FD_NONE;
+    const char *argv[] = {NULL, "probe", NULL};
+    struct plat_process *process;
+    struct frame frame;
+    size_t at = 0, had = *count;
+    int rc = vmm_start(program, argv, JAIL_OFF, PLAT_FD_NONE, &process, &control, err);
+
+    if (rc < 0)
+        return lum_context(err, "probe");
+    rc = read_to_end(control, &in, err);
+    plat_process_free(process);
+    while (rc == 0 && frame_next(&in, &at, &frame) > 0) {
+        struct lum_backend b;
+        rc = backend_from_frame(&frame, &b, err);
+        if (rc == 0 && *count < capacity)
+            list[*count] = b;
+        ++*count;
+    }
+    return rc == 0 && *count == had
+               ? lum_fail(err, LUM_EINTERNAL, "the probe ended without an answer")
+               : rc;
+}
+
+/* As create_somewhere does: the first at hardware speed, else the last that can be used. */
+static void mark_automatic(struct lum_backend *list, size_t n)
+{
+    struct lum_backend *best = NULL;
+
+    for (size_t i = 0; i < n; i++)
+        if (list[i].usable && !(best && (best->features & LUM_FEATURE_HARDWARE)))
+            best = &list[i];
+    if (best)
+        best->automatic = 1;
+}
+
+#define MAX_BACKENDS 16u
+
 int lum_backends(struct lum_backend *list, size_t capacity, size_t *ret_count,
                  struct lum_error *err)
 {
     API_ERROR(err);
-    AUTO(wbuf_done) struct wbuf in = {0};
-    AUTO(plat_close) plat_fd control = PLAT_FD_NONE;
-    struct plat_process *process;
-    struct frame frame;
-    size_t at = 0, count = 0;
+    struct lum_backend all[MAX_BACKENDS] = {0};
+    size_t count = 0;
+    int rc = 0;
 
     if (!ret_count || (!list && capacity > 0))
         return lum_fail(e, LUM_EINVAL, "list or ret_count: NULL");
-    int rc = vmm_start("probe", PLAT_FD_NONE, &process, &control, e);
+    for (const struct vmm_program *p = vmm_programs; p->file && rc == 0; p++)
+        rc = probe_program(p, all, MAX_BACKENDS, &count, e);
     if (rc < 0)
-        return lum_context(e, "probe");
-    rc = read_to_end(control, &in, e);
-    plat_process_free(process);
-    while (rc == 0 && frame_next(&in, &at, &frame) > 0) {
-        struct lum_backend b;
-        rc = backend_from_frame(&frame, &b, e);
-        if (rc == 0 && count < capacity)
-            list[count] = b;
-        count++;
-    }
-    if (rc == 0 && count == 0)
-        rc = lum_fail(e, LUM_EINTERNAL, "the probe ended without an answer");
-    if (rc == 0)
-        *ret_count = count;
-    return rc;
+        return rc;
+    count = count < MAX_BACKENDS ? count : MAX_BACKENDS;
+    mark_automatic(all, count);
+    for (size_t i = 0; i < count && i < capacity; i++)
+        list[i] = all[i];
+    *ret_count = count;
+    return 0;
 }
 
 /* ---- life of a machine ---- */
@@ -127,25 +159,31 @@ static lum_vm *vm_new(const struct lum_vm_options *opts)
     return STEAL(vm);
 }
 
-static int start_worker(lum_vm *vm, struct lum_error *err)
+static int make_log(lum_vm *vm, plat_fd *ret_write, struct lum_error *err)
+{
+    plat_fd log[2];
+
+    if (!vm->log_fn)
+        return 0;
+    int rc = plat_pipe(log, err);
+    if (rc < 0)
+        return rc;
+    vm->log = log[0];
+    *ret_write = log[1];
+    /* Both ends: a slow reader loses lines instead of stopping the VM. */
+    rc = plat_set_nonblock(log[0], err);
+    return rc < 0 ? rc : plat_set_nonblock(log[1], err);
+}
+
+static int start_worker(lum_vm *vm, const struct vmm_program *program, struct lum_error *err)
 {
     AUTO(plat_close) plat_fd log_write = PLAT_FD_NONE;
+    const char *argv[] = {NULL, "worker", jail_mode_names[vm->jail], NULL};
+    int rc = make_log(vm, &log_write, err);
 
-    if (vm->log_fn) {
-        plat_fd log[2];
-        int rc = plat_pipe(log, err);
-        if (rc < 0)
-            return rc;
-        vm->log = log[0];
-        log_write = log[1];
-        /* Both ends: a slow reader loses lines instead of stopping the VM. */
-        rc = plat_set_nonblock(log[0], err);
-        if (rc == 0)
-            rc = plat_set_nonblock(log[1], err);
-        if (rc < 0)
-            return rc;
-    }
-    return vmm_start("worker", log_write, &vm->process, &vm->control, err);
+    if (rc == 0)
+        rc = vmm_start(program, argv, vm->jail, log_write, &vm->process, &vm->control, err);
+    return rc < 0 ? lum_context(err, "create VM") : 0;
 }
 
 static int send_create(lum_vm *vm, const struct vm_spec *spec, struct lum_error *err)
@@ -169,31 +207,90 @@ static int send_create(lum_vm *vm, const struct vm_spec *spec, struct lum_error 
     return 0;
 }
 
+/* One attempt with one backend of one program. A worker that refuses has ended. */
+static int create_with(lum_vm *vm, const struct vmm_program *program, const char *backend,
+                       bool hardware_only, struct vm_spec *spec, struct lum_error *err)
+{
+    snprintf(spec->backend, sizeof(spec->backend), "%s", backend);
+    spec->hardware_only = hardware_only;
+    int rc = start_worker(vm, program, err);
+    vm_stage(vm, "process started");
+    if (rc == 0)
+        rc = send_create(vm, spec, err);
+    if (rc < 0) {
+        plat_process_free(STEAL(vm->process));
+        plat_close(&vm->control);
+        plat_close(&vm->log);
+        vm->log_size = 0;
+    }
+    return rc;
+}
+
+static bool last_backend(const struct vmm_program *program, size_t i)
+{
+    return !program[1].file && !program->backends[i + 1];
+}
+
+/*
+ * "auto": each backend in order, where it runs guests at hardware speed; the last one as it is.
+ * Then whatever can run at all.
+ */
+static int create_somewhere(lum_vm *vm, struct vm_spec *spec, struct lum_error *err)
+{
+    int rc = LUM_ENOTSUP;
+
+    for (int pass = 0; pass < 2; pass++) {
+        for (const struct vmm_program *p = vmm_programs; p->file && rc == LUM_ENOTSUP; p++)
+            for (size_t i = 0; p->backends[i] && rc == LUM_ENOTSUP; i++)
+                if (pass == 0 || !last_backend(p, i))
+                    rc = create_with(vm, p, p->backends[i], pass == 0 && !last_backend(p, i), spec,
+                                     err);
+    }
+    if (rc == LUM_ENOTSUP)
+        lum_fail(err, LUM_ENOTSUP,
+                 "no backend can run here; see `lumina backends` for each one's remedy");
+    return rc;
+}
+
+static int create_named(lum_vm *vm, struct vm_spec *spec, struct lum_error *err)
+{
+    const char *name = vm->backend;
+
+    for (const struct vmm_program *p = vmm_programs; p->file; p++)
+        for (size_t i = 0; p->backends[i]; i++)
+            if (strcmp(p->backends[i], name) == 0)
+                return create_with(vm, p, p->backends[i], false, spec, err);
+    return lum_fail(err, LUM_ENOENT, "backend %s: no such backend; see `lumina backends`", name);
+}
+
 int lum_vm_create(const struct lum_vm_options *opts, lum_vm **ret_vm, struct lum_error *err)
 {
     API_ERROR(err);
     uint64_t t0 = plat_now_ns();
     AUTO(vm_spec_done) struct vm_spec spec;
     AUTO(auto_vm) lum_vm *vm = NULL;
+    enum jail_mode jail = JAIL_DEFAULT;
 
     vm_spec_init(&spec);
     if (!ret_vm)
         return lum_fail(e, LUM_EINVAL, "ret_vm: NULL");
-    int rc = spec_from_options(opts, &spec, e);
+    int rc = spec_from_options(opts, &spec, &jail, e);
     if (rc < 0)
         return rc;
     vm = vm_new(opts);
     if (!vm)
         return lum_fail(e, LUM_ENOMEM, "create VM: out of memory");
     vm->t0_ns = t0;
+    vm->jail = jail;
     vm->vcpus = spec.vcpus;
     vm->memory_bytes = spec.memory_bytes;
     vm_stage(vm, "options checked");
-    rc = start_worker(vm, e);
-    if (rc < 0)
-        return lum_context(e, "create VM");
-    vm_stage(vm, "process started");
-    rc = send_create(vm, &spec, e);
+    if (jail == JAIL_OFF && vm->log_fn)
+        vm->log_fn(vm->log_ctx, LUM_LOG_WARN,
+                   "jail off: a guest that breaks out of the monitor has your rights");
+    snprintf(vm->backend, sizeof(vm->backend), "%s", spec.backend);
+    rc = strcmp(spec.backend, "auto") == 0 ? create_somewhere(vm, &spec, e)
+                                           : create_named(vm, &spec, e);
     if (rc < 0)
         return rc;
     *ret_vm = STEAL(vm);

@@ -3,6 +3,7 @@
 #ifndef LUM_CORE_VM_H
 #define LUM_CORE_VM_H
 
+#include "jail/jail.h"
 #include "worker/ctl.h"
 
 #define VM_OWN_STAGES 3u
@@ -19,15 +20,26 @@ struct lum_vm {
     char log_buf[2048];
     size_t log_size;
     char backend[24];
+    enum jail_mode jail;
     uint32_t vcpus;
     uint64_t memory_bytes, t0_ns;
     struct lum_timing own_stages[VM_OWN_STAGES]; /* what only the caller's side sees */
     size_t n_own_stages;
 };
 
-/* Starts lumina-vmm in a role; *ret_control is our end of its control socket. */
-int vmm_start(const char *role, plat_fd log, struct plat_process **ret_process,
-              plat_fd *ret_control, struct lum_error *err);
+/* The programs that run VMs, in the order in which "auto" asks them; the list is one per OS. */
+struct vmm_program {
+    const char *file;
+    const char *const *backends; /* names, NULL at the end */
+    const char *device;          /* opened with the caller's rights and handed over; or NULL */
+};
+extern const struct vmm_program vmm_programs[]; /* ends with file NULL */
+
+/* Starts a program with argv[0] still to be filled in; *ret_control is our end of its control
+ * socket. */
+int vmm_start(const struct vmm_program *program, const char *argv[], enum jail_mode jail,
+              plat_fd log, struct plat_process **ret_process, plat_fd *ret_control,
+              struct lum_error *err);
 /* Path of a file that belongs to LuminaGuard: beside the library, or where it was installed. Heap
  * string. */
 int vmm_file(const char *name, char **ret_path, struct lum_error *err);
@@ -69,7 +81,7 @@ int vm_op(struct lum_vm *vm, uint16_t type, const struct wbuf *body, int32_t tim
 
 /* Options to a checked spec with its files open. backend "auto" stays so. */
 int spec_from_options(const struct lum_vm_options *opts, struct vm_spec *spec,
-                      struct lum_error *err);
+                      enum jail_mode *ret_jail, struct lum_error *err);
 
 /* The caller's error or a local one: inside the library err is never NULL. */
 #define API_ERROR(err)                                                                             \

@@ -90,7 +90,15 @@ struct vdev_ops {
     uint8_t config_size; /* bytes of vdev.config that exist */
     uint64_t features;   /* beyond VERSION_1, INDIRECT_DESC and EVENT_IDX, which all have;
                             vdev.features may remove some */
+    /*
+     * Queues are only worked on by the I/O thread: kicked, when the driver has rung, or the device
+     * itself (vdev_kick_again). The others run wherever the register was written, also on a vCPU
+     * thread, whose few system calls (jail, role vcpu) allow no more than arithmetic and signalling
+     * an event: no allocation, no closing, no socket.
+     */
     void (*kicked)(struct vdev *dev, struct vq *q);
+    void (*settle)(struct vdev *dev);   /* optional: on the I/O thread before kicked, also when not
+                                           live: what reset had to leave */
     void (*activate)(struct vdev *dev); /* optional: DRIVER_OK was set */
     void (*reset)(struct vdev *dev);    /* forget everything in flight */
     void (*config_write)(

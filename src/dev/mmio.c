@@ -126,12 +126,23 @@ static void doorbell_rang(void *ctx, int events)
 
     (void)events;
     plat_event_clear(q->doorbell);
+    if (q->dev->ops->settle)
+        q->dev->ops->settle(q->dev);
     kick(q->dev, q);
 }
 
 void vdev_kick_again(struct vq *q)
 {
     plat_event_signal(q->doorbell);
+}
+
+/* On a vCPU's thread: the I/O thread does the work. A device that is not attached has none. */
+static void notify(struct vdev *dev, struct vq *q)
+{
+    if (q->doorbell >= 0)
+        vdev_kick_again(q);
+    else
+        kick(dev, q);
 }
 
 static int attach_queue(struct vdev *dev, struct vq *q, struct lum_error *err)
@@ -146,8 +157,7 @@ static int attach_queue(struct vdev *dev, struct vq *q, struct lum_error *err)
     struct lum_error why;
     rc = hv_doorbell_add(dev->host->vm, slot_address(dev) + REG_QUEUE_NOTIFY, q->index, q->doorbell,
                          &why);
-    /* Without doorbells the notify register is an ordinary exit; the event still serves
-     * vdev_kick_again. */
+    /* Without doorbells the notify register is an ordinary exit, which rings the event itself. */
     if (rc == LUM_ENOTSUP)
         return 0;
     if (rc < 0)
@@ -394,7 +404,7 @@ void vdev_mmio_write(struct vdev *dev, uint64_t offset, uint8_t size, uint64_t d
     case REG_QUEUE_SEL: dev->queue_select = value; break;
     case REG_QUEUE_NOTIFY:
         if (value < dev->ops->n_queues)
-            kick(dev, &dev->queues[value]);
+            notify(dev, &dev->queues[value]);
         break;
     case REG_INTERRUPT_ACK: dev->interrupt_status &= ~value; break;
     case REG_STATUS: write_status(dev, value); break;

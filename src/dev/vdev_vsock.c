@@ -308,19 +308,24 @@ void vdev_vsock_dial(struct vdev *dev, uint32_t port,
 
 /* ---- the device ---- */
 
-static void drop_all(struct vsock *v)
-{
-    while (v->conns)
-        vsock_conn_drop(v->conns, LUM_EGONE);
-    v->first_rst = v->n_rsts = 0;
-    v->starved = v->owing = false;
-    if (v->timer)
-        plat_timer_set(v->timer, 0);
-}
-
+/* On a vCPU's thread perhaps: the connections only leave the table. */
 static void vsock_reset(struct vdev *dev)
 {
-    drop_all(vsock_of(dev));
+    struct vsock *v = vsock_of(dev);
+
+    vsock_doom_conns(v);
+    v->first_rst = v->n_rsts = 0;
+    v->starved = v->owing = false;
+    if (v->doomed)
+        vdev_kick_again(&dev->queues[0]);
+}
+
+static void vsock_settle(struct vdev *dev)
+{
+    struct vsock *v = vsock_of(dev);
+
+    while (v->doomed)
+        vsock_conn_drop(v->doomed, LUM_EGONE);
 }
 
 static void vsock_free(struct vdev *dev)
@@ -328,7 +333,8 @@ static void vsock_free(struct vdev *dev)
     struct vsock *v = vsock_of(dev);
 
     dev->status = 0; /* a dialler that tries again from its callback is told that we are gone */
-    drop_all(v);
+    vsock_doom_conns(v);
+    vsock_settle(dev);
     plat_timer_free(v->timer);
     vdev_detach(dev);
     free(v);
@@ -342,6 +348,7 @@ static const struct vdev_ops vsock_ops = {
     .config_size = CONFIG_SIZE,
     .features = F_STREAM,
     .kicked = vsock_kicked,
+    .settle = vsock_settle,
     .reset = vsock_reset,
     .free = vsock_free,
 };

@@ -47,6 +47,7 @@ enum vsock_state {
     VSOCK_OPEN,
     VSOCK_DRAINING, /* over for the guest, who may use the ports again; the host still gets what was
                        sent */
+    VSOCK_DOOMED,   /* of before a device reset: waits to be freed */
 };
 
 /* Control packets that a connection still has to send. */
@@ -86,6 +87,7 @@ struct vsock {
     struct vsock_callbacks callbacks;
     struct plat_timer *timer; /* of the earliest dial */
     struct vsock_conn *conns;
+    struct vsock_conn *doomed; /* of before the last reset, still to be freed */
     unsigned n_conns;
     uint32_t next_port;
     bool starved; /* no receive buffer when one was wanted: no reading of streams until the guest
@@ -120,7 +122,9 @@ int vsock_conn_open(struct vsock_conn *c, plat_fd stream, struct lum_error *err)
 void vsock_conn_packet(struct vsock_conn *c, const struct vsock_header *h);
 /* Over for the guest, who gets an RST if it should; a pending dial ends with rc. (frees) */
 void vsock_conn_close(struct vsock_conn *c, bool rst, int rc);
-/* Over for both, at once: device reset. (frees) */
+/* Over for both, at once: moves all to v->doomed, without a system call. */
+void vsock_doom_conns(struct vsock *v);
+/* Ends a doomed one's dial and frees it. (frees) */
 void vsock_conn_drop(struct vsock_conn *c, int rc);
 /* Sends what it owes; false when receive buffers ran out. (frees) */
 bool vsock_conn_flush(struct vsock_conn *c);

@@ -21,13 +21,13 @@
 
 /* ---- life ---- */
 
-static void list_insert(struct vsock *v, struct vsock_conn *c)
+static void list_insert(struct vsock_conn **list, struct vsock_conn *c)
 {
-    c->next = v->conns;
-    c->link = &v->conns;
+    c->next = *list;
+    c->link = list;
     if (c->next)
         c->next->link = &c->next;
-    v->conns = c;
+    *list = c;
 }
 
 static void list_remove(struct vsock_conn *c)
@@ -44,7 +44,7 @@ struct vsock_conn *vsock_conn_find(struct vsock *v, uint32_t guest_port, uint32_
             continue;
         if (c != v->conns) { /* traffic comes in bursts: the next search ends at once */
             list_remove(c);
-            list_insert(v, c);
+            list_insert(&v->conns, c);
         }
         return c;
     }
@@ -68,7 +68,7 @@ struct vsock_conn *vsock_conn_new(struct vsock *v, uint32_t guest_port, uint32_t
     c->host_port = host_port;
     c->state = VSOCK_CONNECTING;
     c->stream = PLAT_FD_NONE;
-    list_insert(v, c);
+    list_insert(&v->conns, c);
     v->n_conns++;
     return c;
 }
@@ -76,7 +76,8 @@ struct vsock_conn *vsock_conn_new(struct vsock *v, uint32_t guest_port, uint32_t
 static void conn_free(struct vsock_conn *c)
 {
     list_remove(c);
-    c->dev->n_conns--;
+    if (c->state != VSOCK_DOOMED)
+        c->dev->n_conns--;
     plat_watch_free(c->watch);
     plat_close(&c->stream);
     free(c->buffer);
@@ -108,9 +109,20 @@ void vsock_conn_close(struct vsock_conn *c, bool rst, int rc)
     vsock_conn_settle(c);
 }
 
+void vsock_doom_conns(struct vsock *v)
+{
+    while (v->conns) {
+        struct vsock_conn *c = v->conns;
+
+        list_remove(c);
+        list_insert(&v->doomed, c);
+        c->state = VSOCK_DOOMED;
+    }
+    v->n_conns = 0;
+}
+
 void vsock_conn_drop(struct vsock_conn *c, int rc)
 {
-    c->state = VSOCK_DRAINING;
     dial_ended(c, rc, PLAT_FD_NONE);
     conn_free(c);
 }
@@ -302,6 +314,8 @@ static void stream_event(void *ctx, int events)
     struct vsock_conn *c = ctx;
     struct vsock *v = c->dev;
 
+    if (c->state == VSOCK_DOOMED)
+        return;
     if (events & PLAT_READ) {
         for (unsigned i = 0; i < READS_A_TURN && may_send(c); i++) {
             if (!pull_packet(c))

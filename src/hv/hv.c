@@ -64,6 +64,12 @@ void hv_vcpu_free(struct hv_vcpu *vcpu)
         vcpu->vm->ops->vcpu_free(vcpu);
 }
 
+int hv_vcpu_gauge(struct hv_vcpu *vcpu, void *ram, bool precise, struct hv_gauge *ret_gauge,
+                  struct lum_error *err)
+{
+    return vcpu->vm->ops->vcpu_gauge(vcpu, ram, precise, ret_gauge, err);
+}
+
 int hv_vcpu_run(struct hv_vcpu *vcpu, struct hv_exit *exit, struct lum_error *err)
 {
     return vcpu->vm->ops->vcpu_run(vcpu, exit, err);

@@ -25,13 +25,20 @@ enum hv_speed {
     HV_SPEED_EMULATED, /* it is emulated: correct for tiny guests, useless for Linux */
 };
 
-struct hv_probe {
+/* Measured with a loop of guest kernel-mode code. */
+struct hv_gauge {
     enum hv_speed speed;
-    uint32_t caps; /* enum hv_cap */
-    uint32_t max_vcpus;
-    uint32_t picoseconds_per_instruction; /* measured with a loop of guest kernel-mode code */
+    uint32_t picoseconds_per_instruction;
     char detail[192];
 };
+
+struct hv_probe {
+    struct hv_gauge gauge;
+    uint32_t caps; /* enum hv_cap */
+    uint32_t max_vcpus;
+};
+
+#define HV_GAUGE_RAM 0x10000u /* bytes at guest address 0 that a gauge uses */
 
 struct hv_vm;
 struct hv_vcpu;
@@ -70,8 +77,8 @@ struct hv_vm_config {
 
 struct hv_ops {
     const char *name;
-    int (*probe)(struct hv_probe *ret_probe,
-                 struct lum_error *err); /* creates nothing that lasts */
+    /* Creates nothing that lasts; gauges with a VM of its own. */
+    int (*probe)(struct hv_probe *ret_probe, struct lum_error *err);
     int (*vm_create)(const struct hv_vm_config *config, struct hv_vm **ret_vm,
                      struct lum_error *err);
     void (*vm_free)(struct hv_vm *vm); /* after all its vCPUs; half-made too */
@@ -82,6 +89,13 @@ struct hv_ops {
     int (*vcpu_create)(struct hv_vm *vm, uint32_t index, struct hv_vcpu **ret_vcpu,
                        struct lum_error *err);
     void (*vcpu_free)(struct hv_vcpu *vcpu);
+    /*
+     * Runs a small loop in ram, the VM's memory at guest address 0, which is zero before and after,
+     * and tells its speed; precise: to a tenth of a nanosecond, else only which kind it is. Before
+     * the vCPU's first run; its registers are as new afterwards.
+     */
+    int (*vcpu_gauge)(struct hv_vcpu *vcpu, void *ram, bool precise, struct hv_gauge *ret_gauge,
+                      struct lum_error *err);
     /* Blocks until an exit. A halted vCPU waits inside. Returns <0 only when the host fails. */
     int (*vcpu_run)(struct hv_vcpu *vcpu, struct hv_exit *exit, struct lum_error *err);
     void (*vcpu_kick)(
@@ -136,6 +150,12 @@ struct hv_vcpu {
 /* NULL-terminated; one list file per OS (hv_drivers_<os>.c). */
 extern const struct hv_ops *const hv_drivers[];
 
+/*
+ * The hypervisor's device as the caller opened it, for all drivers that have one, or a number that
+ * is not open: then they open it themselves. Stays the caller's.
+ */
+void hv_use_device(plat_fd fd);
+
 const struct hv_ops *hv_find(const char *name); /* NULL: no such driver */
 int hv_probe(const struct hv_ops *ops, struct hv_probe *ret_probe, struct lum_error *err);
 int hv_vm_create(const struct hv_ops *ops, const struct hv_vm_config *config, struct hv_vm **ret_vm,
@@ -146,6 +166,8 @@ int hv_mem_map(struct hv_vm *vm, uint64_t gpa, void *host, uint64_t size, bool w
 int hv_vcpu_create(struct hv_vm *vm, uint32_t index, struct hv_vcpu **ret_vcpu,
                    struct lum_error *err);
 void hv_vcpu_free(struct hv_vcpu *vcpu);
+int hv_vcpu_gauge(struct hv_vcpu *vcpu, void *ram, bool precise, struct hv_gauge *ret_gauge,
+                  struct lum_error *err);
 int hv_vcpu_run(struct hv_vcpu *vcpu, struct hv_exit *exit, struct lum_error *err);
 void hv_vcpu_kick(struct hv_vcpu *vcpu);
 int hv_vcpu_get_regs(struct hv_vcpu *vcpu, struct arch_regs *ret_regs, struct lum_error *err);

@@ -69,11 +69,20 @@ static int explain_open(int os_errno, struct lum_error *err)
     }
 }
 
+static plat_fd given_device = PLAT_FD_NONE;
+
+void hv_use_device(plat_fd fd)
+{
+    given_device = fd;
+}
+
 int kvm_open(int *ret_fd, struct lum_error *err)
 {
     int rc = 0;
-    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    int fd = fcntl(given_device, F_DUPFD_CLOEXEC, 0);
 
+    if (fd < 0)
+        fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return explain_open(errno, err);
 
@@ -139,6 +148,10 @@ int kvm_vm_create(const struct hv_vm_config *config, struct hv_vm **ret_vm, stru
     rc = kvm_open(&vm->sys_fd, err);
     if (rc < 0)
         return rc;
+    uint32_t most = (uint32_t)kvm_cap(vm->sys_fd, KVM_CAP_MAX_VCPUS);
+    if (config->vcpus > most)
+        return lum_fail(err, LUM_EINVAL, "vcpus: %u is more than the %u that kvm can run here",
+                        config->vcpus, most);
     int run_size = ioctl(vm->sys_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
     if (run_size < (int)sizeof(struct kvm_run))
         return lum_fail_errno(err, run_size < 0 ? errno : EPROTO, "kvm: size of the vCPU area");
@@ -208,10 +221,9 @@ static int set_routing(struct kvm_vm *vm, struct lum_error *err)
     return 0;
 }
 
-/* The line's eventfd, made when it is first enabled: most of the lines never are. */
 static int connect_line(struct kvm_vm *vm, uint32_t index, struct lum_error *err)
 {
-    plat_fd event;
+    plat_fd event = PLAT_FD_NONE;
     int rc = plat_event_create(&event, err);
 
     if (rc < 0)
@@ -224,6 +236,15 @@ static int connect_line(struct kvm_vm *vm, uint32_t index, struct lum_error *err
     }
     atomic_store(&vm->lines[index].event, event);
     return 0;
+}
+
+int kvm_connect_lines(struct kvm_vm *vm, struct lum_error *err)
+{
+    int rc = 0;
+
+    for (uint32_t i = 0; i < vm->base.config.ioapic_pins && rc == 0; i++)
+        rc = connect_line(vm, i, err);
+    return rc;
 }
 
 static int route_locked(struct kvm_vm *vm, uint32_t index, bool enabled, uint64_t msi_addr,
@@ -244,8 +265,6 @@ static int route_locked(struct kvm_vm *vm, uint32_t index, bool enabled, uint64_
     line->msi_data = msi_data;
     atomic_store(&line->enabled, enabled);
     int rc = set_routing(vm, err);
-    if (rc == 0 && enabled && atomic_load(&line->event) == PLAT_FD_NONE)
-        rc = connect_line(vm, index, err);
     if (rc < 0) {
         line->msi_addr = old_addr;
         line->msi_data = old_data;
@@ -303,6 +322,7 @@ const struct hv_ops hv_kvm_ops = {
     .mem_map = kvm_mem_map,
     .vcpu_create = kvm_vcpu_create,
     .vcpu_free = kvm_vcpu_free,
+    .vcpu_gauge = kvm_vcpu_gauge,
     .vcpu_run = kvm_vcpu_run,
     .vcpu_kick = kvm_vcpu_kick,
     .vcpu_get_regs = kvm_arch_get_regs,

@@ -70,6 +70,9 @@ void kvm_vm_free(struct hv_vm *base);
 int kvm_mem_map(struct hv_vm *base, uint64_t gpa, void *host, uint64_t size, bool writable,
                 struct lum_error *err);
 
+/* Gives each interrupt line its event: with vCPU 0, so after the memory and before guest code. */
+int kvm_connect_lines(struct kvm_vm *vm, struct lum_error *err);
+
 /* ---- hv_kvm_vcpu.c ---- */
 
 int kvm_install_kick(struct lum_error *err);
@@ -78,6 +81,9 @@ int kvm_vcpu_create(struct hv_vm *base, uint32_t index, struct hv_vcpu **ret_vcp
 void kvm_vcpu_free(struct hv_vcpu *base);
 int kvm_vcpu_run(struct hv_vcpu *base, struct hv_exit *exit, struct lum_error *err);
 void kvm_vcpu_kick(struct hv_vcpu *base);
+/* From the vCPU's own thread: kicks it after this time, until stopped. */
+int kvm_guard_start(struct kvm_vcpu *vcpu, unsigned ms, timer_t *ret_guard, struct lum_error *err);
+void kvm_guard_stop(struct kvm_vcpu *vcpu, timer_t guard);
 /* Lets KVM finish the instruction whose exit was answered, so that registers are whole. LUM_EBUSY:
  * it has more accesses. */
 int kvm_vcpu_settle(struct kvm_vcpu *vcpu, struct lum_error *err);
@@ -95,10 +101,10 @@ bool kvm_posted_take(struct hv_vm *base, struct hv_exit *ret_write);
 /* ---- hv_kvm_probe.c ---- */
 
 int kvm_probe(struct hv_probe *ret_probe, struct lum_error *err);
+int kvm_vcpu_gauge(struct hv_vcpu *vcpu, void *ram, bool precise, struct hv_gauge *ret_gauge,
+                   struct lum_error *err);
 
 /* ---- the architecture ---- */
-
-#define KVM_PROBE_RAM 0x10000u /* what kvm_arch_probe_guest may fill, at guest address 0 */
 
 struct kvm_need {
     int cap;

@@ -16,24 +16,10 @@
 #include "hv/hv_kvm.h"
 
 #define EMULATED_PS      200000u
-#define DEADLINE_MS      2000
+#define DEADLINE_MS      2000u
 #define TRIES            3
 #define VERDICT_ROUNDS   500u   /* 0.8 ms when emulated */
 #define PRECISION_ROUNDS 20000u /* 12 us on hardware; only run when it is not emulated */
-
-/* Ends a run that does not come back. */
-struct watchdog {
-    struct hv_vcpu *vcpu;
-    plat_fd stop;
-};
-
-static void watch(void *ctx)
-{
-    struct watchdog *dog = ctx;
-
-    if (plat_wait_fd(dog->stop, false, PLAT_FD_NONE, DEADLINE_MS) == 0)
-        kvm_vcpu_kick(dog->vcpu);
-}
 
 /* Best time of the loop, or <0. The first run of a loop is a warm-up. */
 static int time_loop(struct hv_vcpu *vcpu, uint8_t *ram, uint32_t rounds, uint64_t *ret_ns,
@@ -51,7 +37,7 @@ static int time_loop(struct hv_vcpu *vcpu, uint8_t *ram, uint32_t rounds, uint64
         if (rc < 0)
             break;
         if (exit.reason == HV_EXIT_KICKED)
-            rc = lum_fail(err, LUM_ENOTSUP, "kvm: a tiny guest did not finish within %d ms",
+            rc = lum_fail(err, LUM_ENOTSUP, "kvm: a tiny guest did not finish within %u ms",
                           DEADLINE_MS);
         else if (!exit.is_write)
             rc = lum_fail(err, LUM_ENOTSUP, "kvm: a tiny guest failed: %s",
@@ -72,7 +58,8 @@ static uint32_t per_instruction_ps(uint64_t loop_ns, uint64_t exit_ns, uint32_t 
     return ps > UINT32_MAX ? UINT32_MAX : (uint32_t)ps;
 }
 
-static int measure(struct hv_vcpu *vcpu, uint8_t *ram, uint32_t *ret_ps, struct lum_error *err)
+static int measure(struct hv_vcpu *vcpu, uint8_t *ram, bool precise, uint32_t *ret_ps,
+                   struct lum_error *err)
 {
     uint64_t exit_ns, loop_ns;
     int rc = time_loop(vcpu, ram, 1, &exit_ns, err);
@@ -82,7 +69,7 @@ static int measure(struct hv_vcpu *vcpu, uint8_t *ram, uint32_t *ret_ps, struct 
     if (rc < 0)
         return rc;
     uint32_t ps = per_instruction_ps(loop_ns, exit_ns, VERDICT_ROUNDS);
-    if (ps < EMULATED_PS) {
+    if (ps < EMULATED_PS && precise) {
         rc = time_loop(vcpu, ram, PRECISION_ROUNDS, &loop_ns, err);
         if (rc < 0)
             return rc;
@@ -92,45 +79,59 @@ static int measure(struct hv_vcpu *vcpu, uint8_t *ram, uint32_t *ret_ps, struct 
     return 0;
 }
 
-static int measure_watched(struct hv_vcpu *vcpu, uint8_t *ram, uint32_t *ret_ps,
-                           struct lum_error *err)
+int kvm_vcpu_gauge(struct hv_vcpu *base, void *ram, bool precise, struct hv_gauge *ret_gauge,
+                   struct lum_error *err)
 {
-    struct watchdog dog = {.vcpu = vcpu};
-    struct plat_thread *thread;
-    int rc = plat_event_create(&dog.stop, err);
+    struct kvm_vcpu *vcpu = container_of(base, struct kvm_vcpu, base);
+    struct arch_regs fresh;
+    uint32_t ps = 0;
+    timer_t guard;
+    int rc = kvm_arch_get_regs(base, &fresh, err);
 
+    if (rc == 0)
+        rc = kvm_guard_start(vcpu, DEADLINE_MS, &guard, err);
     if (rc < 0)
         return rc;
-    rc = plat_thread_start(&thread, "kvm-probe", watch, &dog, err);
-    if (rc == 0) {
-        rc = measure(vcpu, ram, ret_ps, err);
-        plat_event_signal(dog.stop);
-        plat_thread_join(thread);
-    }
-    plat_close(&dog.stop);
-    return rc;
+    rc = measure(base, ram, precise, &ps, err);
+    kvm_guard_stop(vcpu, guard);
+    if (rc == 0)
+        rc = kvm_vcpu_settle(vcpu, err);
+    if (rc == 0)
+        rc = kvm_arch_set_regs(base, &fresh, err);
+    memset(ram, 0, HV_GAUGE_RAM);
+    if (rc < 0)
+        return rc;
+    *ret_gauge = (struct hv_gauge){
+        .speed = ps < EMULATED_PS ? HV_SPEED_HARDWARE : HV_SPEED_EMULATED,
+        .picoseconds_per_instruction = ps,
+    };
+    snprintf(ret_gauge->detail, sizeof(ret_gauge->detail),
+             ret_gauge->speed == HV_SPEED_HARDWARE
+                 ? "runs guest kernel code at %u.%u ns an instruction"
+                 : "only emulates guest kernel code (%u.%u ns an instruction): too slow for Linux",
+             ps / 1000, ps % 1000 / 100);
+    return 0;
 }
 
-static int measure_guest(uint32_t *ret_ps, struct lum_error *err)
+static int gauge_alone(struct hv_gauge *ret_gauge, struct lum_error *err)
 {
     const struct hv_vm_config config = {.vcpus = 1, .ioapic_pins = 1};
     struct hv_vcpu *vcpu = NULL;
     struct hv_vm *vm = NULL;
     void *ram = NULL;
-    int rc = plat_ram_alloc(KVM_PROBE_RAM, &ram, err);
+    int rc = plat_ram_alloc(HV_GAUGE_RAM, &ram, err);
 
     if (rc == 0)
         rc = kvm_vm_create(&config, &vm, err);
     if (rc == 0)
-        rc = kvm_mem_map(vm, 0, ram, KVM_PROBE_RAM, true, err);
+        rc = kvm_mem_map(vm, 0, ram, HV_GAUGE_RAM, true, err);
     if (rc == 0)
         rc = kvm_vcpu_create(vm, 0, &vcpu, err);
     if (rc == 0)
-        rc = measure_watched(vcpu, ram, ret_ps, err);
+        rc = kvm_vcpu_gauge(vcpu, ram, true, ret_gauge, err);
     hv_vcpu_free(vcpu);
     hv_vm_free(vm);
-    if (ram)
-        plat_ram_free(ram, KVM_PROBE_RAM);
+    plat_ram_free(ram, HV_GAUGE_RAM);
     return rc;
 }
 
@@ -145,17 +146,8 @@ int kvm_probe(struct hv_probe *ret_probe, struct lum_error *err)
     uint32_t max_vcpus = (uint32_t)kvm_cap(fd, KVM_CAP_MAX_VCPUS);
     plat_close(&fd);
     probe.max_vcpus = max_vcpus < 1 ? 1 : max_vcpus > ARCH_MAX_VCPUS ? ARCH_MAX_VCPUS : max_vcpus;
-
-    rc = measure_guest(&probe.picoseconds_per_instruction, err);
-    if (rc < 0)
-        return rc;
-    uint32_t ps = probe.picoseconds_per_instruction;
-    probe.speed = ps < EMULATED_PS ? HV_SPEED_HARDWARE : HV_SPEED_EMULATED;
-    snprintf(probe.detail, sizeof(probe.detail),
-             probe.speed == HV_SPEED_HARDWARE
-                 ? "runs guest kernel code at %u.%u ns an instruction"
-                 : "only emulates guest kernel code (%u.%u ns an instruction): too slow for Linux",
-             ps / 1000, ps % 1000 / 100);
-    *ret_probe = probe;
-    return 0;
+    rc = gauge_alone(&probe.gauge, err);
+    if (rc == 0)
+        *ret_probe = probe;
+    return rc;
 }

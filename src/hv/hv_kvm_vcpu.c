@@ -19,13 +19,33 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid /* glibc has no name for it */
+#endif
+#define GUARD_SIGNAL (SIGRTMIN + 1)
+
+/* The vCPU that a guard watches, on the guard's own thread; one at a time. */
+static _Atomic(struct kvm_vcpu *) guarded;
+
+static void set_immediate_exit(struct kvm_vcpu *vcpu, uint8_t on)
+{
+    __atomic_store_n(&vcpu->run->immediate_exit, on, __ATOMIC_SEQ_CST);
+}
+
+/* Its arrival is what ends KVM_RUN. The signal of a guard has to be the kick as well. */
 static void on_kick(int signo)
 {
-    (void)signo; /* its arrival is what ends KVM_RUN */
+    struct kvm_vcpu *vcpu = atomic_load(&guarded);
+
+    if (vcpu && signo == GUARD_SIGNAL) {
+        atomic_store(&vcpu->kicked, true);
+        set_immediate_exit(vcpu, 1);
+    }
 }
 
 int kvm_install_kick(struct lum_error *err)
@@ -33,9 +53,33 @@ int kvm_install_kick(struct lum_error *err)
     struct sigaction action = {.sa_handler = on_kick}; /* no SA_RESTART: KVM_RUN must return */
 
     sigemptyset(&action.sa_mask);
-    if (sigaction(SIGRTMIN, &action, NULL) < 0)
+    if (sigaction(SIGRTMIN, &action, NULL) < 0 || sigaction(GUARD_SIGNAL, &action, NULL) < 0)
         return lum_fail_errno(err, errno, "kvm: install the handler of signal %d", SIGRTMIN);
     return 0;
+}
+
+int kvm_guard_start(struct kvm_vcpu *vcpu, unsigned ms, timer_t *ret_guard, struct lum_error *err)
+{
+    const struct timespec period = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
+    const struct itimerspec when = {.it_interval = period, .it_value = period};
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = GUARD_SIGNAL};
+
+    event.sigev_notify_thread_id = vcpu->thread;
+    atomic_store(&guarded, vcpu);
+    if (timer_create(CLOCK_MONOTONIC, &event, ret_guard) < 0)
+        return lum_fail_errno(err, errno, "kvm: guard of a vCPU");
+    if (timer_settime(*ret_guard, 0, &when, NULL) < 0) {
+        timer_delete(*ret_guard);
+        return lum_fail_errno(err, errno, "kvm: guard of a vCPU");
+    }
+    return 0;
+}
+
+void kvm_guard_stop(struct kvm_vcpu *vcpu, timer_t guard)
+{
+    timer_delete(guard);
+    atomic_store(&guarded, NULL);
+    atomic_store(&vcpu->kicked, false);
 }
 
 int kvm_vcpu_ioctl(const struct kvm_vcpu *vcpu, unsigned long request, const char *name, void *arg,
@@ -88,6 +132,8 @@ int kvm_vcpu_create(struct hv_vm *base, uint32_t index, struct hv_vcpu **ret_vcp
     int rc = kvm_arch_vcpu_create(vcpu, err);
     if (rc == 0 && index == 0)
         rc = kvm_posted_map(vm, vcpu->fd, err);
+    if (rc == 0 && index == 0)
+        rc = kvm_connect_lines(vm, err);
     if (rc < 0)
         return rc;
 
@@ -95,6 +141,7 @@ int kvm_vcpu_create(struct hv_vm *base, uint32_t index, struct hv_vcpu **ret_vcp
     sigset_t kick;
     sigemptyset(&kick);
     sigaddset(&kick, SIGRTMIN);
+    sigaddset(&kick, GUARD_SIGNAL);
     pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
 
     *ret_vcpu = &STEAL(vcpu)->base;
@@ -217,10 +264,9 @@ static void translate(struct kvm_vcpu *vcpu, struct hv_exit *exit)
 
 /* ---- run and kick ---- */
 
-static void set_immediate_exit(struct kvm_vcpu *vcpu, uint8_t on)
-{
-    __atomic_store_n(&vcpu->run->immediate_exit, on, __ATOMIC_SEQ_CST);
-}
+/* The boot registers, running, what a crash text says, and routes that the guest changes. */
+/* seccomp vcpu: ioctl(1=KVM_RUN|KVM_GET_REGS|KVM_GET_SREGS|KVM_SET_REGS|KVM_SET_SREGS|
+ * KVM_SET_GSI_ROUTING), rt_sigreturn */
 
 /* One KVM_RUN: 0 for an exit, else -errno. */
 static int enter(struct kvm_vcpu *vcpu)
@@ -274,6 +320,7 @@ void kvm_vcpu_kick(struct hv_vcpu *base)
     atomic_store(&vcpu->kicked, true);
     set_immediate_exit(vcpu, 1);
     if (atomic_load(&vcpu->in_run))
+        /* seccomp io: getpid, tgkill */
         (void)syscall(SYS_tgkill, getpid(), vcpu->thread, SIGRTMIN);
 }
 

@@ -63,11 +63,21 @@ static int null_probe(struct hv_probe *ret_probe, struct lum_error *err)
 {
     (void)err;
     *ret_probe = (struct hv_probe){
-        .speed = HV_SPEED_EMULATED,
+        .gauge = {.speed = HV_SPEED_EMULATED, .detail = "plays scripts instead of running guests"},
         .caps = HV_CAP_STATE | HV_CAP_DOORBELL,
         .max_vcpus = ARCH_MAX_VCPUS,
-        .detail = "plays scripts instead of running guests",
     };
+    return 0;
+}
+
+static int null_vcpu_gauge(struct hv_vcpu *vcpu, void *ram, bool precise,
+                           struct hv_gauge *ret_gauge, struct lum_error *err)
+{
+    (void)vcpu;
+    (void)ram;
+    (void)precise;
+    (void)err;
+    *ret_gauge = (struct hv_gauge){.speed = HV_SPEED_EMULATED, .detail = "plays scripts"};
     return 0;
 }
 
@@ -434,6 +444,7 @@ static int null_vm_load(struct hv_vm *base, const struct arch_vm_state *state,
 const struct hv_ops hv_null_ops = {
     .name = "null",
     .probe = null_probe,
+    .vcpu_gauge = null_vcpu_gauge,
     .vm_create = null_vm_create,
     .vm_free = null_vm_free,
     .mem_map = null_mem_map,

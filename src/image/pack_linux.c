@@ -338,7 +338,12 @@ static int start_and_wait(const char *const *argv, plat_fd messages, struct lum_
     struct plat_process *process;
     char line[160];
     int status;
-    int rc = plat_process_start(argv, NULL, NULL, 0, messages, true, &process, err);
+    struct plat_start start = PLAT_START_INIT;
+
+    start.argv = argv;
+    start.err_fd = messages;
+    start.die_with_thread = true;
+    int rc = plat_process_start(&start, &process, err);
 
     if (rc < 0)
         return rc;

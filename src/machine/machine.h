@@ -24,7 +24,9 @@ enum machine_root {
 
 /* Checked options with every file already open. Descriptors belong to the spec. */
 struct vm_spec {
-    char backend[24]; /* a name from the registry, never "auto" */
+    char backend[24];
+    bool hardware_only; /* refuse a backend that does not run guests at hardware speed */
+    bool own_kernel;    /* brought by the caller: may be a payload that is no Linux */
     uint32_t vcpus;
     uint64_t memory_bytes;
     char *cmdline_extra; /* may be "" */
@@ -61,6 +63,15 @@ struct machine_host {
         void *ctx); /* it has closed its end, where the stream itself cannot tell */
     void (*ended)(void *ctx, enum machine_end end, const char *text); /* once */
     void (*stage)(void *ctx, const char *name);                       /* for the ledger */
+    /*
+     * The fence, where a backend's own order allows it. closed: every file, device and program of
+     * the machine is open (memory and threads may still be made). vcpu_sealed: on each vCPU
+     * thread, before guest code. start_program: a helper program, before closed.
+     */
+    int (*closed)(void *ctx, struct lum_error *err);
+    int (*vcpu_sealed)(void *ctx, struct lum_error *err);
+    int (*start_program)(void *ctx, const struct plat_start *start,
+                         struct plat_process **ret_process, struct lum_error *err);
 };
 
 struct machine_probe {
@@ -81,11 +92,13 @@ struct machine;
 struct machine_ops {
     const char *kind; /* "native", "qemu", ... */
     void (*probe)(const char *driver, struct machine_probe *ret_probe);
-    /* Everything open, nothing running. driver: the hv driver or NULL; probe: what probe just said.
+    /*
+     * Everything open, nothing running. driver: the hv driver or NULL. LUM_ENOTSUP: cannot run
+     * here, or not as spec wants it. A machine that is slower than hardware logs a warning.
      */
-    int (*create)(const char *driver, const struct machine_probe *probe, const struct vm_spec *spec,
-                  struct plat_loop *loop, const struct machine_host *host,
-                  struct machine **ret_machine, struct lum_error *err);
+    int (*create)(const char *driver, const struct vm_spec *spec, struct plat_loop *loop,
+                  const struct machine_host *host, struct machine **ret_machine,
+                  struct lum_error *err);
     void (*free)(struct machine *machine); /* any state; kills */
     int (*start)(struct machine *machine, struct lum_error *err);
     /* done is called once from the loop. */
@@ -103,22 +116,16 @@ struct machine {
     const struct machine_ops *ops;
 };
 
-/* A name that users see. Order is preference. */
+/* A name that users see. */
 struct machine_backend {
     const char *name;
     const struct machine_ops *ops;
     const char *driver;
 };
 extern const struct machine_backend
-    machine_backends[]; /* ends with name NULL; one list file per OS */
+    machine_backends[]; /* ends with name NULL; one list file per worker program */
 
 const struct machine_backend *machine_find(const char *name);
-/* Whether `auto` takes the candidate over the best before it in order: hardware speed wins, else
- * the later one. */
-bool machine_prefer(const struct machine_probe *best, const struct machine_probe *candidate);
-/* The first usable one at hardware speed, else the last usable one, else NULL. ret_probe gets its
- * probe. */
-const struct machine_backend *machine_choose(struct machine_probe *ret_probe);
 
 /*
  * Kernel command line of every backend: quiet start, root description for the agent, then the

@@ -34,6 +34,8 @@ void plat_shutdown_read(plat_fd fd);
  */
 ssize_t plat_read(plat_fd fd, void *buf, size_t size);
 ssize_t plat_write(plat_fd fd, const void *buf, size_t size);
+/* The same for what is no socket; a process that uses it ignores SIGPIPE. */
+ssize_t plat_write_pipe(plat_fd fd, const void *buf, size_t size);
 
 /* Waits for POLLIN (or POLLOUT when for_write) on fd, and watches aux (may be none) for POLLIN: 1
  * fd, 2 only aux, 0 timeout, else -errno. */
@@ -53,6 +55,7 @@ ssize_t plat_recv_fds(plat_fd sock, void *buf, size_t size, plat_fd *fds, size_t
 
 int plat_file_open(const char *path, plat_fd *ret_fd, uint64_t *ret_size,
                    struct lum_error *err); /* a regular file */
+plat_fd plat_device_open(const char *path); /* for reading and writing; PLAT_FD_NONE: cannot be */
 /* Positional, whole or an error; reading past the end is LUM_EFORMAT "truncated". name is for the
  * message. */
 int plat_file_pread(plat_fd fd, void *buf, size_t size, uint64_t offset, const char *name,
@@ -79,7 +82,10 @@ void plat_ram_free(void *mem, uint64_t size);
 uint64_t plat_ram_resident(const void *mem, uint64_t size); /* bytes in core now */
 /* Maps the file copy-on-write over a page-aligned part of such memory; file offset page aligned. */
 int plat_ram_map_file(void *at, uint64_t size, plat_fd fd, uint64_t offset, struct lum_error *err);
-uint64_t plat_process_rss(int64_t pid); /* bytes; 0 when unknown */
+/* Resident memory of a process in bytes, 0 when unknown: opened once while there is a /proc (by
+ * the process's pidfd; PLAT_FD_NONE: this process), read as often as wanted. */
+plat_fd plat_rss_open(plat_fd pidfd);
+uint64_t plat_rss_read(plat_fd rss);
 
 /* ---- clocks, random bytes ---- */
 
@@ -155,18 +161,39 @@ void plat_timer_free(struct plat_timer *timer);
 
 struct plat_process;
 /*
- * Starts argv[0] (a path) with exactly these descriptors: fds[i] becomes 3 + i; 0 and 1 are the
- * null device, 2 is err_fd or the null device. In its own process group, no signals blocked or
- * ignored, environment env (NULL: the caller's). Never fork without exec.
+ * What is started and what it gets: fds[i] becomes 3 + i; 0 and 1 are the null device, 2 is err_fd
+ * or the null device. In its own process group, no signals blocked or ignored.
  */
-int plat_process_start(const char *const *argv, const char *const *env, const plat_fd *fds,
-                       size_t n_fds, plat_fd err_fd, bool die_with_thread,
-                       struct plat_process **ret_process, struct lum_error *err);
+struct plat_start {
+    const char *const *argv; /* argv[0] is a path */
+    plat_fd program;         /* what to execute instead of argv[0]; PLAT_FD_NONE: argv[0] */
+    const char *const *env;  /* NULL: the caller's */
+    const plat_fd *fds;
+    size_t n_fds;
+    plat_fd err_fd;
+    bool die_with_thread; /* killed when the thread that started it ends */
+    /* For the jail (src/jail), which knows what they mean on this system. */
+    uint64_t clone_flags;
+    plat_fd cgroup; /* folder of the control group to start in; PLAT_FD_NONE: the caller's */
+    /* Last thing before the program: 0 or -errno with *ret_step. In the caller's memory while the
+     * caller's thread waits: plain system calls only. */
+    int (*enter)(void *ctx, const char **ret_step);
+    void *enter_ctx;
+};
+#define PLAT_START_INIT                                                                            \
+    {                                                                                              \
+        .program = PLAT_FD_NONE, .err_fd = PLAT_FD_NONE, .cgroup = PLAT_FD_NONE                    \
+    }
+/* Never fork without exec. Errors carry the errno. */
+int plat_process_start(const struct plat_start *start, struct plat_process **ret_process,
+                       struct lum_error *err);
 int64_t plat_process_pid(const struct plat_process *process);
 plat_fd plat_process_fd(const struct plat_process *process); /* readable when it has ended */
 void plat_process_kill(struct plat_process *process);
 /* Waits: 1 ended, 0 timeout. *ret_status is the exit code or 128 + signal; -1 when unknown. */
 int plat_process_wait(struct plat_process *process, int timeout_ms, int *ret_status);
 void plat_process_free(struct plat_process *process); /* kills, reaps off the caller's path */
+/* Kills and forgets: what is left of it goes with this process. */
+void plat_process_leave(struct plat_process *process);
 
 #endif

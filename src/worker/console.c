@@ -24,7 +24,7 @@ void log_line(int level, const char *text, size_t size)
             n += (size_t)snprintf(out + n, 5, "\\x%02x", c);
     }
     out[n++] = '\n';
-    (void)plat_write(STDERR_FD, out, n);
+    (void)plat_write_pipe(STDERR_FD, out, n);
 }
 
 void console_flush(struct console *c)

@@ -40,6 +40,8 @@ int ctl_get_error(const struct frame *frame, struct lum_error *err)
 void ctl_put_spec(struct wbuf *out, const struct vm_spec *spec)
 {
     wbuf_str(out, spec->backend);
+    wbuf_u8(out, spec->hardware_only);
+    wbuf_u8(out, spec->own_kernel);
     wbuf_u32(out, spec->vcpus);
     wbuf_u64(out, spec->memory_bytes);
     wbuf_str(out, spec->cmdline_extra);
@@ -54,6 +56,8 @@ int ctl_get_spec(struct rbuf *in, struct vm_spec *spec, struct lum_error *err)
 {
     AUTO(auto_free) char *backend = rbuf_str(in, sizeof(spec->backend) - 1);
 
+    spec->hardware_only = rbuf_u8(in) != 0;
+    spec->own_kernel = rbuf_u8(in) != 0;
     spec->vcpus = rbuf_u32(in);
     spec->memory_bytes = rbuf_u64(in);
     spec->cmdline_extra = rbuf_str(in, 4096);

@@ -17,7 +17,8 @@
 #include "base/frame.h"
 #include "machine/machine.h"
 
-#define CTL_FD 3
+#define CTL_FD    3
+#define DEVICE_FD 4 /* the hypervisor's device, opened by the caller; or not open */
 
 enum ctl_type {
     CTL_CREATE =
@@ -37,8 +38,8 @@ enum ctl_type {
     CTL_ERROR = 121, /* u32 -code, u32 domain, u64 os_code, string text */
     CTL_STARTED = 122,
     CTL_DONE = 123,    /* u32 exit code, u32 signal, u32 timed out */
-    CTL_BACKEND = 124, /* of the probe role: string name, u8 usable, u8 automatic, u32 features, u32
-                          max vCPUs, string detail */
+    CTL_BACKEND = 124, /* of the probe role: string name, u8 usable, u32 features, u32 max vCPUs,
+                          string detail */
 };
 
 void ctl_put_error(struct wbuf *out, const struct lum_error *error);

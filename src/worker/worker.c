@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "boot/boot.h"
+#include "hv/hv.h"
 #include "jail/jail.h"
 #include "proto.h"
 #include "worker/agent.h"
@@ -48,6 +48,7 @@ struct worker {
     struct agent *agent;
     struct console console;
 
+    plat_fd rss;
     bool started, paused, ended, agent_gone;
     char noted[160];  /* why the VM is about to end */
     bool noted_reset; /* which is a power-off when the guest had announced it */
@@ -252,34 +253,27 @@ static void console_bytes(void *ctx, const uint8_t *data, size_t size)
 
 /* ---- requests ---- */
 
-static int choose_backend(struct worker *w, struct machine_probe *probe, struct lum_error *err)
+static int fence_closed(void *ctx, struct lum_error *err)
 {
-    if (strcmp(w->spec.backend, "auto") == 0) {
-        w->backend = machine_choose(probe);
-        if (!w->backend)
-            return lum_fail(err, LUM_ENOTSUP,
-                            "no backend can run here; see `lumina backends` for each one's remedy");
-        snprintf(w->spec.backend, sizeof(w->spec.backend), "%s", w->backend->name);
-    } else {
-        w->backend = machine_find(w->spec.backend);
-        if (!w->backend)
-            return lum_fail(err, LUM_ENOENT, "backend %s: no such backend; see `lumina backends`",
-                            w->spec.backend);
-        w->backend->ops->probe(w->backend->driver, probe);
-        if (!probe->usable)
-            return lum_fail(err, LUM_ENOTSUP, "backend %s: %s", w->spec.backend, probe->detail);
-    }
-    if (w->spec.vcpus > probe->max_vcpus)
-        return lum_fail(err, LUM_EINVAL, "vcpus: %u is more than the %u that backend %s can run",
-                        w->spec.vcpus, probe->max_vcpus, w->spec.backend);
-    add_stage(w, "backend chosen");
-    return 0;
+    (void)ctx;
+    return jail_enter(JAIL_CLOSED, err);
+}
+
+static int fence_vcpu(void *ctx, struct lum_error *err)
+{
+    (void)ctx;
+    return jail_enter_vcpu(err);
+}
+
+static int fence_program(void *ctx, const struct plat_start *start,
+                         struct plat_process **ret_process, struct lum_error *err)
+{
+    (void)ctx;
+    return jail_start_program(start, ret_process, err);
 }
 
 static int do_create(struct worker *w, struct rbuf *in, struct lum_error *err)
 {
-    struct machine_probe probe = {0};
-
     if (w->backend)
         return lum_fail(err, LUM_EBUSY, "created before");
     int rc = ctl_get_spec(in, &w->spec, err);
@@ -290,13 +284,9 @@ static int do_create(struct worker *w, struct rbuf *in, struct lum_error *err)
     w->spec.kernel = STEAL_FD(w->fds[1]);
     w->spec.agent = STEAL_FD(w->fds[2]);
     w->spec.root = w->n_fds > 3 ? STEAL_FD(w->fds[3]) : PLAT_FD_NONE;
-    rc = boot_check_kernel(w->spec.kernel, w->spec.kernel_name, err);
-    if (rc == 0)
-        rc = choose_backend(w, &probe, err);
-    if (rc < 0)
-        return rc;
-    if (!(probe.features & LUM_FEATURE_HARDWARE))
-        worker_log(w, LUM_LOG_WARN, "backend %s: %s", w->spec.backend, probe.detail);
+    w->backend = machine_find(w->spec.backend);
+    if (!w->backend)
+        return lum_fail(err, LUM_EINTERNAL, "backend %s: not in this program", w->spec.backend);
 
     const struct machine_host host = {.ctx = w,
                                       .log = worker_log,
@@ -304,13 +294,18 @@ static int do_create(struct worker *w, struct rbuf *in, struct lum_error *err)
                                       .agent = agent_connected,
                                       .agent_closed = agent_closed,
                                       .ended = machine_ended,
-                                      .stage = add_stage};
-    rc = w->backend->ops->create(w->backend->driver, &probe, &w->spec, w->loop, &host, &w->machine,
-                                 err);
-    if (rc == 0)
-        rc = jail_enter(JAIL_RESOURCES_OPEN, err);
-    if (rc == 0)
-        rc = jail_enter(JAIL_SEALED, err);
+                                      .stage = add_stage,
+                                      .closed = fence_closed,
+                                      .vcpu_sealed = fence_vcpu,
+                                      .start_program = fence_program};
+    rc = w->backend->ops->create(w->backend->driver, &w->spec, w->loop, &host, &w->machine, err);
+    if (rc == LUM_ENOTSUP || rc == LUM_EACCES)
+        return lum_context(err, "backend %s", w->spec.backend);
+    if (rc < 0)
+        return rc;
+    plat_close(&w->spec.kernel);
+    plat_close(&w->spec.agent);
+    rc = jail_enter(JAIL_SEALED, err);
     add_stage(w, "sealed");
     return rc;
 }
@@ -432,7 +427,7 @@ static void request_stats(struct worker *w, plat_fd *channel)
     if (w->machine)
         w->machine->ops->stats(w->machine, &stats);
     wbuf_u64(&body, stats.guest_touched_bytes);
-    wbuf_u64(&body, plat_process_rss(getpid()) + stats.helper_rss_bytes);
+    wbuf_u64(&body, plat_rss_read(w->rss) + stats.helper_rss_bytes);
     wbuf_u64(&body, stats.exits);
     answer(channel, &body, NULL);
 }
@@ -636,10 +631,11 @@ static int worker_init(struct worker *w, struct lum_error *err)
     return rc;
 }
 
-int worker_main(void)
+int worker_main(const char *jail)
 {
     static struct worker worker; /* large, and one per process */
     struct worker *w = &worker;
+    enum jail_mode mode;
     struct lum_error err;
 
     signal(SIGPIPE, SIG_IGN);
@@ -647,7 +643,10 @@ int worker_main(void)
     w->start_channel = PLAT_FD_NONE;
     vm_spec_init(&w->spec);
     add_stage(w, "worker started");
-    if (jail_enter(JAIL_EARLY, &err) < 0 || worker_init(w, &err) < 0) {
+    w->rss = plat_rss_open(PLAT_FD_NONE);
+    hv_use_device(DEVICE_FD);
+    if (jail_mode_find(jail, &mode, &err) < 0 || jail_begin(mode, &err) < 0 ||
+        worker_init(w, &err) < 0) {
         log_line(LUM_LOG_WARN, err.text, strlen(err.text));
         return 1;
     }

@@ -3,7 +3,8 @@
 #ifndef LUM_WORKER_H
 #define LUM_WORKER_H
 
-int worker_main(void); /* "worker": one VM, control socket on CTL_FD */
-int probe_main(void);  /* "probe": tells every backend on CTL_FD and ends */
+/* "worker": one VM, control socket on CTL_FD. jail: a name of enum jail_mode */
+int worker_main(const char *jail);
+int probe_main(void); /* "probe": tells every backend on CTL_FD and ends */
 
 #endif

@@ -488,13 +488,13 @@ static enum hv_speed test_probe(void)
     uint64_t start = plat_now_ns();
     must(hv_probe(&hv_kvm_ops, &probe, &err), &err);
     uint64_t took = plat_now_ns() - start;
-    tap_note("probe: %s; up to %u vCPUs; %llu us", probe.detail, probe.max_vcpus,
+    tap_note("probe: %s; up to %u vCPUs; %llu us", probe.gauge.detail, probe.max_vcpus,
              (unsigned long long)took / 1000);
-    ok(probe.max_vcpus >= 1 && (probe.caps & HV_CAP_STATE) && probe.detail[0],
+    ok(probe.max_vcpus >= 1 && (probe.caps & HV_CAP_STATE) && probe.gauge.detail[0],
        "the probe has a verdict");
-    ok((probe.speed == HV_SPEED_EMULATED) == (probe.picoseconds_per_instruction >= 200000),
+    ok((probe.gauge.speed == HV_SPEED_EMULATED) == (probe.gauge.picoseconds_per_instruction >= 200000),
        "the verdict follows the measurement");
-    return probe.speed;
+    return probe.gauge.speed;
 }
 
 int main(void)

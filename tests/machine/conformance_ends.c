@@ -127,7 +127,7 @@ static pid_t worker_pid(void)
         size_t n = read_file(path, text, sizeof(text) - 1);
         text[n] = '\0';
         char *end = strrchr(text, ')');
-        if (end && strstr(text, "(lumina-vmm") && strtol(end + 4, NULL, 10) == getpid() &&
+        if (end && strstr(text, "(lumina-") && strtol(end + 4, NULL, 10) == getpid() &&
             end[2] != 'Z')
             found = pid;
     }

@@ -19,6 +19,7 @@
 #include "base/buf.h"
 #include "machine/machine.h"
 #include "proto.h"
+#include "no_fence.h"
 #include "tap.h"
 
 #define BOOT_MS 60000 /* a loaded machine without virtualization */
@@ -143,12 +144,11 @@ static void call_create(void *ctx)
                                       .agent = host_agent,
                                       .agent_closed = host_agent_closed,
                                       .ended = host_ended,
-                                      .stage = host_stage};
+                                      .stage = host_stage,
+                                      NO_FENCE};
 
     r->created_ns = plat_now_ns();
-    struct machine_probe probe;
-    machine_qemu_ops.probe(NULL, &probe);
-    r->rc = machine_qemu_ops.create(NULL, &probe, &r->spec, r->loop, &host, &r->machine, &r->err);
+    r->rc = machine_qemu_ops.create(NULL, &r->spec, r->loop, &host, &r->machine, &r->err);
     tell(r, CALLED);
 }
 
@@ -553,7 +553,10 @@ static void test_owner_killed(void)
     plat_fd pipe[2];
 
     must(plat_pipe(pipe, &err), &err);
-    must(plat_process_start(argv, NULL, NULL, 0, pipe[1], false, &victim, &err), &err);
+    struct plat_start start = PLAT_START_INIT;
+    start.argv = argv;
+    start.err_fd = pipe[1];
+    must(plat_process_start(&start, &victim, &err), &err);
     plat_close(&pipe[1]);
     bool told = plat_wait_fd(pipe[0], false, PLAT_FD_NONE, BOOT_MS) == 1 &&
                 plat_read(pipe[0], text, sizeof(text) - 1) > 0;

@@ -105,10 +105,9 @@ void fake_host_init(struct fake_host *h, bool doorbells, bool run_loop)
 
     must(ram != NULL, "no memory");
     memset(ram, 0, FAKE_RAM_SIZE);
-    *h =
-        (struct fake_host){.vm = {.base = {.ops = &fake_hv_ops,
-                                           .config = {.vcpus = 1, .ioapic_pins = HV_MAX_LINES}},
-                                  .has_doorbells = doorbells}};
+    *h = (struct fake_host){
+        .vm = {.base = {.ops = &fake_hv_ops, .config = {.vcpus = 1, .ioapic_pins = HV_MAX_LINES}},
+               .has_doorbells = doorbells}};
     h->mem = (struct gmem){.range = {{.base = 0, .size = FAKE_RAM_SIZE, .host = ram}},
                            .n_ranges = 1,
                            .host = ram,
@@ -149,11 +148,45 @@ uint32_t fake_read(struct fake_driver *d, uint64_t reg)
     return (uint32_t)v;
 }
 
+struct barrier {
+    struct plat_loop *loop;
+    plat_fd event;
+    bool again;
+};
+
+/* Within one batch of events the order is not that of the signals; the next batch is later. */
+static void pass(void *ctx)
+{
+    struct barrier *b = ctx;
+    struct lum_error err;
+
+    if (b->again)
+        plat_event_signal(b->event);
+    else
+        must(plat_loop_post(b->loop, pass, b, &err) == 0, "no post");
+    b->again = true;
+}
+
+/* Returns when the loop has seen everything that was signalled before. */
+static void settle(struct fake_host *h)
+{
+    struct barrier b = {.loop = h->loop};
+    struct lum_error err;
+
+    must(plat_event_create(&b.event, &err) == 0, "no event");
+    must(plat_loop_post(h->loop, pass, &b, &err) == 0, "no post");
+    must(plat_wait_fd(b.event, false, PLAT_FD_NONE, 5000) == 1, "the loop does not run");
+    plat_close(&b.event);
+}
+
+/* What the I/O thread does about it is done when this returns, if there is an I/O thread. */
 void fake_write(struct fake_driver *d, uint64_t reg, uint32_t value)
 {
     plat_loop_lock(d->h->loop);
     vdev_mmio_write(d->dev, reg, 4, value);
     plat_loop_unlock(d->h->loop);
+    if (d->h->thread && (reg == 0x50 || reg == 0x70))
+        settle(d->h);
 }
 
 void *fake_ram(struct fake_host *h, uint64_t addr, uint64_t size)

@@ -74,7 +74,10 @@ static int run(const char *const *argv)
     struct plat_process *process;
     struct lum_error err = {0};
     int status;
-    int rc = plat_process_start(argv, NULL, NULL, 0, PLAT_FD_NONE, false, &process, &err);
+    struct plat_start start = PLAT_START_INIT;
+
+    start.argv = argv;
+    int rc = plat_process_start(&start, &process, &err);
 
     if (rc < 0) {
         tap_note("%s", err.text);

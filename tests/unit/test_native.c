@@ -10,9 +10,9 @@
 #include "base/alloc.h"
 #include "hv/hv_null.h"
 #include "machine/machine.h"
+#include "no_fence.h"
 #include "tap.h"
 
-static const struct machine_probe any_probe = {.usable = true};
 
 struct seen {
     struct plat_loop *loop;
@@ -111,6 +111,7 @@ static void make_spec(struct vm_spec *spec, uint32_t vcpus)
     vm_spec_init(spec);
     spec->vcpus = vcpus;
     spec->memory_bytes = 64 * MIB;
+    spec->own_kernel = true; /* the scripted driver's speed does not matter */
     spec->cmdline_extra = lum_strdup("");
     spec->hostname = lum_strdup("test");
     spec->kernel_name = lum_strdup("tiny");
@@ -126,14 +127,15 @@ static struct machine *make(struct seen *s, const struct vm_spec *spec)
                                       .console = on_console,
                                       .agent = on_agent,
                                       .ended = on_ended,
-                                      .stage = on_stage};
+                                      .stage = on_stage,
+                                      NO_FENCE};
     struct lum_error err;
     struct machine *m = NULL;
 
     *s = (struct seen){0};
     ok(plat_loop_create(&s->loop, &err) == 0, "a loop");
     plat_loop_lock(s->loop);
-    if (!ok(machine_native_ops.create("null", &any_probe, spec, s->loop, &host, &m, &err) == 0,
+    if (!ok(machine_native_ops.create("null", spec, s->loop, &host, &m, &err) == 0,
             "create"))
         tap_note("%s", err.text);
     plat_loop_unlock(s->loop);
@@ -292,16 +294,16 @@ static void test_refusals(void)
     struct seen s;
     struct lum_error err;
     struct machine *m;
-    const struct machine_host host = {.ctx = &s, .log = on_log, .stage = on_stage};
+    const struct machine_host host = {.ctx = &s, .log = on_log, .stage = on_stage, NO_FENCE};
 
     make_spec(&spec, 1);
     plat_close(&spec.kernel);
     ok(plat_memfile("kernel", "not a kernel", 12, &spec.kernel, &err) == 0, "a bad kernel");
     ok(plat_loop_create(&s.loop, &err) == 0, "a loop");
     plat_loop_lock(s.loop);
-    ok(machine_native_ops.create("null", &any_probe, &spec, s.loop, &host, &m, &err) == LUM_EFORMAT,
+    ok(machine_native_ops.create("null", &spec, s.loop, &host, &m, &err) == LUM_EFORMAT,
        "refused: %s", err.text);
-    ok(machine_native_ops.create("nosuch", &any_probe, &spec, s.loop, &host, &m, &err) ==
+    ok(machine_native_ops.create("nosuch", &spec, s.loop, &host, &m, &err) ==
            LUM_EINTERNAL,
        "no such driver: %s", err.text);
     /* Every allocation on the way fails once; nothing leaks (LeakSanitizer) and nothing is half
@@ -313,7 +315,7 @@ static void test_refusals(void)
     for (; rc < 0 && n < 1000; n++) {
         lum_alloc_fail_at = n;
         m = NULL;
-        rc = machine_native_ops.create("null", &any_probe, &spec, s.loop, &host, &m, &err);
+        rc = machine_native_ops.create("null", &spec, s.loop, &host, &m, &err);
         lum_alloc_fail_at = -1;
         if (rc < 0 && (rc != LUM_ENOMEM || m))
             break;

@@ -119,6 +119,11 @@ static int load_kernel(struct native *m, struct lum_error *err)
     return rc;
 }
 
+bool native_needs_hardware(const struct native *m)
+{
+    return !m->spec->own_kernel || m->spec->hardware_only;
+}
+
 static int build(struct native *m, const char *driver, struct lum_error *err)
 {
     const struct hv_vm_config config = {.vcpus = m->spec->vcpus, .ioapic_pins = ARCH_IOAPIC_PINS};
@@ -132,6 +137,11 @@ static int build(struct native *m, const char *driver, struct lum_error *err)
     if (rc < 0)
         return rc;
     m->host.stage(m->host.ctx, "vm created");
+    /* Before the first thread, so that all have it, and before the kernel file is looked into. */
+    rc = m->host.closed(m->host.ctx, err);
+    if (rc < 0)
+        return rc;
+    m->host.stage(m->host.ctx, "jailed");
     m->dev_host = (struct dev_host){.mem = &m->mem,
                                     .loop = m->loop,
                                     .vm = m->hv,
@@ -143,6 +153,8 @@ static int build(struct native *m, const char *driver, struct lum_error *err)
     if (rc < 0)
         return rc;
     m->host.stage(m->host.ctx, "vcpus created");
+    if (native_needs_hardware(m) && m->gauge.speed != HV_SPEED_HARDWARE)
+        return lum_fail(err, LUM_ENOTSUP, "%s", m->gauge.detail);
     rc = make_devices(m, err);
     if (rc == 0)
         rc = load_kernel(m, err);
@@ -171,6 +183,8 @@ static void native_free(struct machine *base)
         vcpus_join(m);
         plat_loop_lock(m->loop);
     }
+    plat_watch_free(m->wake_watch);
+    plat_close(&m->wake);
     for (int i = 0; i < NATIVE_DEVICES; i++)
         vdev_free(m->dev[i]);
     hv_vm_free(m->hv);
@@ -180,24 +194,27 @@ static void native_free(struct machine *base)
     free(m);
 }
 
-static int native_create(const char *driver, const struct machine_probe *probe,
-                         const struct vm_spec *spec, struct plat_loop *loop,
+static int native_create(const char *driver, const struct vm_spec *spec, struct plat_loop *loop,
                          const struct machine_host *host, struct machine **ret_machine,
                          struct lum_error *err)
 {
     struct native *m = lum_calloc(1, sizeof(*m));
 
-    (void)probe;
     if (!m)
         return lum_fail(err, LUM_ENOMEM, "create VM: out of memory");
     m->base.ops = &machine_native_ops;
     m->host = *host;
     m->loop = loop;
     m->spec = spec;
+    m->wake = PLAT_FD_NONE;
     m->lock = plat_mutex_create();
     m->changed = plat_cond_create();
-    int rc = m->lock && m->changed ? build(m, driver, err)
+    int rc = m->lock && m->changed ? plat_event_create(&m->wake, err)
                                    : lum_fail(err, LUM_ENOMEM, "create VM: out of memory");
+    if (rc == 0)
+        rc = plat_watch_create(loop, m->wake, PLAT_READ, vcpus_news, m, &m->wake_watch, err);
+    if (rc == 0)
+        rc = build(m, driver, err);
     if (rc < 0) {
         native_free(&m->base);
         return rc;
@@ -262,12 +279,12 @@ static void native_probe(const char *driver, struct machine_probe *ret_probe)
         return;
     }
     /* A hypervisor that emulates guest kernel code cannot boot Linux: honest, not usable. */
-    ret_probe->usable = probe.speed == HV_SPEED_HARDWARE;
+    ret_probe->usable = probe.gauge.speed == HV_SPEED_HARDWARE;
     ret_probe->max_vcpus = probe.max_vcpus < ARCH_MAX_VCPUS ? probe.max_vcpus : ARCH_MAX_VCPUS;
     ret_probe->features = LUM_FEATURE_PAUSE | LUM_FEATURE_VSOCK | LUM_FEATURE_DIAL;
-    if (probe.speed == HV_SPEED_HARDWARE)
+    if (ret_probe->usable)
         ret_probe->features |= LUM_FEATURE_HARDWARE;
-    snprintf(ret_probe->detail, sizeof(ret_probe->detail), "%s", probe.detail);
+    snprintf(ret_probe->detail, sizeof(ret_probe->detail), "%s", probe.gauge.detail);
 }
 
 const struct machine_ops machine_native_ops = {

@@ -41,6 +41,7 @@ struct native {
     struct i8042 i8042;
     struct ioapic ioapic;
     struct arch_regs boot_regs;
+    struct hv_gauge gauge; /* of vCPU 0, where needs_hardware */
 
     /* vCPU threads and the loop meet under this lock. Order: the loop's lock before this one. */
     struct plat_mutex *lock;
@@ -48,7 +49,9 @@ struct native {
     enum vcpu_goal goal;
     struct vcpu vcpu[ARCH_MAX_VCPUS];
     uint32_t n_vcpus, n_made, n_parked;
-    bool end_posted;
+    plat_fd wake; /* signalled by vCPU threads: the I/O thread looks at the end and the pause */
+    struct plat_watch *wake_watch;
+    bool ended, end_told;
     enum machine_end end;
     char end_text[160];
 
@@ -56,10 +59,17 @@ struct native {
     void *pause_ctx;
 };
 
+/*
+ * A hypervisor that emulates guest kernel code cannot boot Linux. A kernel that the caller brought
+ * may be one that it can run.
+ */
+bool native_needs_hardware(const struct native *m);
+
 /* vcpu.c */
 int vcpus_create(struct native *m, struct lum_error *err); /* returns when all are made and wait */
 void vcpus_set_goal(struct native *m, enum vcpu_goal goal);
-void vcpus_join(struct native *m); /* after VCPU_QUIT, loop lock not held */
+void vcpus_join(struct native *m);      /* after VCPU_QUIT, loop lock not held */
+void vcpus_news(void *ctx, int events); /* watch of m->wake, ctx: the machine; may free it */
 
 /* bus.c: register accesses of vCPUs, which take the loop's lock for them. */
 enum bus_result { BUS_OK, BUS_RESET };

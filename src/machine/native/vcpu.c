@@ -2,35 +2,25 @@
 /*
  * One thread per vCPU: it makes its vCPU, waits for the goal RUN, runs, and frees it. Threads
  * follow one shared goal; a change is announced by the condition and a kick, which the driver never
- * loses.
+ * loses. Once sealed a thread allocates nothing and has little more than KVM_RUN: what it has to
+ * say it leaves under the lock, and signals the I/O thread.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "machine/native/native.h"
 
-static void announce_end(void *ctx)
-{
-    struct native *m = ctx;
-
-    m->host.ended(m->host.ctx, m->end, m->end_text);
-}
-
 /* The first vCPU that cannot go on ends the machine; the others stop at their next exit. */
 static void end_machine(struct native *m, enum machine_end end, const char *text)
 {
-    struct lum_error err;
-
     plat_mutex_lock(m->lock);
-    bool first = !m->end_posted;
-    m->end_posted = true;
-    if (first) {
+    if (!m->ended) {
+        m->ended = true;
         m->end = end;
         snprintf(m->end_text, sizeof(m->end_text), "%s", text);
+        plat_event_signal(m->wake);
     }
     plat_mutex_unlock(m->lock);
-    if (first && plat_loop_post(m->loop, announce_end, m, &err) < 0)
-        plat_loop_quit(m->loop); /* no memory to say why: the worker ends, which the caller sees */
 }
 
 /* True while the vCPU may go on. */
@@ -58,31 +48,16 @@ static bool handle_exit(struct vcpu *v, struct hv_exit *exit)
     return false;
 }
 
-static void pause_reached(void *ctx)
-{
-    struct native *m = ctx;
-    void (*done)(void *ctx, int rc, const char *why) = m->pause_done;
-
-    plat_mutex_lock(m->lock);
-    bool reached = m->goal == VCPU_WAIT && m->n_parked == m->n_vcpus;
-    plat_mutex_unlock(m->lock);
-    if (!done || !reached)
-        return; /* the wait before the start, or a resume came in between */
-    m->pause_done = NULL;
-    done(m->pause_ctx, 0, "");
-}
-
 /* Waits while the goal says so; false: quit. */
 static bool wait_for_goal(struct vcpu *v)
 {
     struct native *m = v->machine;
-    struct lum_error err;
 
     plat_mutex_lock(m->lock);
     if (m->goal == VCPU_WAIT) {
         v->parked = true;
-        if (++m->n_parked == m->n_vcpus && plat_loop_post(m->loop, pause_reached, m, &err) < 0)
-            plat_loop_quit(m->loop);
+        if (++m->n_parked == m->n_vcpus)
+            plat_event_signal(m->wake);
         plat_cond_broadcast(m->changed);
         while (m->goal == VCPU_WAIT)
             plat_cond_wait(m->changed, m->lock);
@@ -131,6 +106,10 @@ static void vcpu_main(void *ctx)
     struct hv_vcpu *hv;
     int rc = hv_vcpu_create(m->hv, v->index, &v->hv, &v->error);
 
+    if (rc == 0 && v->index == 0 && native_needs_hardware(m))
+        rc = hv_vcpu_gauge(v->hv, m->mem.host, false, &m->gauge, &v->error);
+    if (rc == 0)
+        rc = m->host.vcpu_sealed(m->host.ctx, &v->error);
     plat_mutex_lock(m->lock);
     v->made = rc == 0;
     m->n_made++;
@@ -172,6 +151,25 @@ int vcpus_create(struct native *m, struct lum_error *err)
         }
     }
     return rc;
+}
+
+void vcpus_news(void *ctx, int events)
+{
+    struct native *m = ctx;
+
+    (void)events;
+    plat_event_clear(m->wake);
+    plat_mutex_lock(m->lock);
+    bool paused = m->pause_done && m->goal == VCPU_WAIT && m->n_parked == m->n_vcpus;
+    bool ended = m->ended && !m->end_told;
+    m->end_told |= ended;
+    plat_mutex_unlock(m->lock);
+    if (paused) {
+        void (*done)(void *ctx, int rc, const char *why) = STEAL(m->pause_done);
+        done(m->pause_ctx, 0, "");
+    }
+    if (ended)
+        m->host.ended(m->host.ctx, m->end, m->end_text);
 }
 
 void vcpus_set_goal(struct native *m, enum vcpu_goal goal)

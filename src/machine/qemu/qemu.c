@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "boot/boot.h"
 #include "machine/machine.h"
 #include "machine/qemu/qemu_args.h"
 #include "machine/qemu/qemu_host.h"
@@ -36,6 +37,7 @@ struct qemu_machine {
     plat_fd agent;
     plat_fd console;
     struct plat_watch *console_watch;
+    plat_fd rss;
     plat_fd errors; /* QEMU's stderr */
     struct plat_watch *errors_watch;
     char line[LINE_MAX_SIZE]; /* of stderr, as far as it has come */
@@ -289,10 +291,11 @@ static void qemu_free(struct machine *base)
     plat_watch_free(m->console_watch);
     plat_watch_free(m->errors_watch);
     plat_timer_free(m->end_timer);
-    plat_process_free(m->process);
+    plat_process_leave(m->process);
     plat_close(&m->agent);
     plat_close(&m->console);
     plat_close(&m->errors);
+    plat_close(&m->rss);
     free(m);
 }
 
@@ -318,8 +321,8 @@ static void auto_handover(struct handover *h)
     plat_close(&h->joined);
 }
 
-static int launch(struct qemu_machine *m, const struct vm_spec *spec, bool hardware,
-                  plat_fd *ret_qmp, struct lum_error *err)
+static int launch(struct qemu_machine *m, const struct vm_spec *spec, plat_fd *ret_qmp,
+                  struct lum_error *err)
 {
     AUTO(auto_free) char *program = NULL;
     AUTO(auto_free) char *cmdline = NULL;
@@ -332,10 +335,16 @@ static int launch(struct qemu_machine *m, const struct vm_spec *spec, bool hardw
     char transport[QEMU_TRANSPORT_ARGS_SIZE];
     struct qemu_args args;
     plat_fd pipe[2] = {PLAT_FD_NONE, PLAT_FD_NONE};
-    int rc = qemu_find(getenv("PATH"), &program, err);
+    int rc = boot_check_kernel(spec->kernel, spec->kernel_name, err);
 
+    if (rc == 0)
+        rc = qemu_find(getenv("PATH"), &program, err);
     if (rc < 0)
         return rc;
+    bool hardware = qemu_has_kvm();
+    if (!hardware)
+        m->host.log(m->host.ctx, LUM_LOG_WARN,
+                    "backend qemu: QEMU's software CPU: correct but slow (%.100s)", program);
     struct qemu_launch what = {.program = program,
                                .vcpus = spec->vcpus,
                                .memory_bytes = spec->memory_bytes,
@@ -371,12 +380,19 @@ static int launch(struct qemu_machine *m, const struct vm_spec *spec, bool hardw
     rc = plat_set_nonblock(m->errors, err);
     if (rc < 0)
         return rc;
-    return plat_process_start(args.argv, NULL, h.fds, what.root_disk ? QEMU_FD_COUNT : QEMU_FD_ROOT,
-                              h.errors, true, &m->process, err);
+    struct plat_start start = PLAT_START_INIT;
+    start.argv = args.argv;
+    start.fds = h.fds;
+    start.n_fds = what.root_disk ? QEMU_FD_COUNT : QEMU_FD_ROOT;
+    start.err_fd = h.errors;
+    start.die_with_thread = true;
+    rc = m->host.start_program(m->host.ctx, &start, &m->process, err);
+    if (rc == 0)
+        m->rss = plat_rss_open(plat_process_fd(m->process));
+    return rc < 0 ? rc : m->host.closed(m->host.ctx, err);
 }
 
-static int qemu_create(const char *driver, const struct machine_probe *probe,
-                       const struct vm_spec *spec, struct plat_loop *loop,
+static int qemu_create(const char *driver, const struct vm_spec *spec, struct plat_loop *loop,
                        const struct machine_host *host, struct machine **ret_machine,
                        struct lum_error *err)
 {
@@ -388,10 +404,10 @@ static int qemu_create(const char *driver, const struct machine_probe *probe,
         return lum_fail(err, LUM_ENOMEM, "qemu: out of memory");
     m->base.ops = &machine_qemu_ops;
     m->host = *host;
-    m->agent = m->console = m->errors = PLAT_FD_NONE;
+    m->agent = m->console = m->errors = m->rss = PLAT_FD_NONE;
     qmp_init(&m->qmp);
 
-    int rc = launch(m, spec, probe->features & LUM_FEATURE_HARDWARE, &qmp, err);
+    int rc = launch(m, spec, &qmp, err);
     if (rc == 0)
         rc = plat_timer_create(loop, report_end, m, &m->end_timer, err);
     if (rc == 0)
@@ -407,7 +423,7 @@ static int qemu_create(const char *driver, const struct machine_probe *probe,
         rc = qmp_open(&m->qmp, loop, &qmp, &owner, err);
     }
     if (rc < 0)
-        return lum_context(err, "qemu");
+        return rc;
     *ret_machine = &STEAL(m)->base;
     return 0;
 }
@@ -469,8 +485,7 @@ static void qemu_stats(struct machine *base, struct machine_stats *ret_stats)
 {
     struct qemu_machine *m = of(base);
 
-    *ret_stats =
-        (struct machine_stats){.helper_rss_bytes = plat_process_rss(plat_process_pid(m->process))};
+    *ret_stats = (struct machine_stats){.helper_rss_bytes = plat_rss_read(m->rss)};
 }
 
 const struct machine_ops machine_qemu_ops = {

@@ -59,5 +59,5 @@ bool qemu_has_kvm(void)
     struct hv_probe probe;
     struct lum_error ignored;
 
-    return kvm && hv_probe(kvm, &probe, &ignored) == 0 && probe.speed == HV_SPEED_HARDWARE;
+    return kvm && hv_probe(kvm, &probe, &ignored) == 0 && probe.gauge.speed == HV_SPEED_HARDWARE;
 }

@@ -51,6 +51,8 @@ struct plat_loop {
     _Atomic bool quit;
 };
 
+/* seccomp io: epoll_wait?, epoll_pwait, epoll_ctl, timerfd_create, timerfd_settime, eventfd2 */
+
 static uint32_t epoll_mask(int mask)
 {
     return ((mask & PLAT_READ) ? EPOLLIN : 0u) | ((mask & PLAT_WRITE) ? EPOLLOUT : 0u);

@@ -90,6 +90,7 @@ uint64_t plat_ram_resident(const void *mem, uint64_t size)
 
     while (size > 0) {
         uint64_t piece = sizeof(vec) * page < size ? sizeof(vec) * page : size;
+        /* seccomp io: mincore */
         if (mincore((void *)(uintptr_t)at, piece, vec) < 0)
             return pages * page;
         for (uint64_t i = 0; i < piece / page; i++)
@@ -108,23 +109,39 @@ int plat_ram_map_file(void *at, uint64_t size, plat_fd fd, uint64_t offset, stru
     return 0;
 }
 
-uint64_t plat_process_rss(int64_t pid)
+/* The number under which /proc knows the process, whatever pid namespace we are in. */
+static long long pid_in_proc(plat_fd pidfd)
 {
-    char path[64], text[128];
-    unsigned long long total = 0, resident = 0;
+    char path[64], text[512];
 
-    snprintf(path, sizeof(path), "/proc/%lld/statm", (long long)pid);
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return 0;
+        return -1;
     ssize_t n = plat_read(fd, text, sizeof(text) - 1);
     close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    const char *pid = strstr(text, "\nPid:");
+    return pid ? strtoll(pid + 5, NULL, 10) : -1;
+}
+
+plat_fd plat_rss_open(plat_fd pidfd)
+{
+    char path[64] = "/proc/self/statm";
+
+    if (pidfd >= 0)
+        snprintf(path, sizeof(path), "/proc/%lld/statm", pid_in_proc(pidfd));
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+uint64_t plat_rss_read(plat_fd rss)
+{
+    char text[128], *end;
+    ssize_t n = rss >= 0 ? plat_pread(rss, text, sizeof(text) - 1, 0) : 0;
+
     if (n <= 0)
         return 0;
     text[n] = '\0';
-    char *end;
-    total = strtoull(text, &end, 10);
-    resident = strtoull(end, NULL, 10);
-    (void)total;
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+    strtoull(text, &end, 10); /* the first figure is the size */
+    return strtoull(end, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Starting helper processes from a threaded program: clone with CLONE_VM | CLONE_VFORK, so nothing
+ * Starting processes from a threaded program: clone3 with CLONE_VM | CLONE_VFORK, so nothing
  * is copied however large the caller is, the child touches only its own stack, and an exec that
  * fails is seen by the parent in shared memory. A pidfd names the process from its first moment.
  */
@@ -8,8 +8,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -30,123 +30,153 @@ struct plat_process {
     int status;
 };
 
-struct child_args {
-    const char *const *argv, *const *env;
-    const plat_fd *fds;
-    size_t n_fds;
-    plat_fd err_fd;
-    bool die_with_thread;
+struct child {
+    const struct plat_start *start;
     pid_t parent;
     int failed_errno;
     const char *failed_step;
 };
 
-#define CHILD_STACK (32u * 1024)
+#define CHILD_STACK (64u * 1024)
 #define FIRST_FD    3
 
-static int child_fail(struct child_args *a, const char *step)
+/* clone3_<arch>.S */
+pid_t clone3_call(struct clone_args *args, size_t size, int (*fn)(void *), void *ctx);
+
+static int child_fail(struct child *c, int os_errno, const char *step)
 {
-    a->failed_errno = errno;
-    a->failed_step = step;
+    c->failed_errno = os_errno;
+    c->failed_step = step;
     _exit(127);
 }
 
-/* Runs in the parent's memory while the parent's thread waits: plain system calls only. */
-static int child_main(void *arg)
+/* Handlers fall back by exec itself; what is ignored would stay so. */
+static void default_signals(void)
 {
-    struct child_args *a = arg;
-    int moved[PLAT_MAX_FDS], err_fd = a->err_fd;
-    int floor = FIRST_FD + (int)a->n_fds;
+    sigset_t none;
 
-    if (a->die_with_thread) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != a->parent)
-            _exit(127);
-    }
-    setpgid(0, 0);
     for (int s = 1; s < 65; s++) {
         struct sigaction sa;
 
-        /* Handlers fall back by exec itself; what is ignored would stay so. */
         if (sigaction(s, NULL, &sa) == 0 && sa.sa_handler == SIG_IGN) {
             sa.sa_handler = SIG_DFL;
             sigaction(s, &sa, NULL);
         }
     }
-    /* Out of the way first, then down to their places. */
-    for (size_t i = 0; i < a->n_fds; i++) {
-        moved[i] = fcntl(a->fds[i], F_DUPFD_CLOEXEC, floor);
-        if (moved[i] < 0)
-            return child_fail(a, "pass a descriptor");
-    }
-    if (err_fd >= 0 && err_fd < floor) {
-        err_fd = fcntl(err_fd, F_DUPFD_CLOEXEC, floor);
-        if (err_fd < 0)
-            return child_fail(a, "pass a descriptor");
-    }
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Out of the way of the low numbers that others are about to take. */
+static int move_up(struct child *c, int fd, int floor)
+{
+    int moved = fd < floor ? fcntl(fd, F_DUPFD_CLOEXEC, floor) : fd;
+
+    return moved < 0 ? child_fail(c, errno, "pass a descriptor") : moved;
+}
+
+static void place_descriptors(struct child *c, int *ret_program)
+{
+    const struct plat_start *s = c->start;
+    int moved[PLAT_MAX_FDS], floor = FIRST_FD + (int)s->n_fds, err_fd = s->err_fd;
+
+    for (size_t i = 0; i < s->n_fds; i++)
+        moved[i] = move_up(c, s->fds[i], floor);
+    if (err_fd >= 0)
+        err_fd = move_up(c, err_fd, floor);
+    *ret_program = s->program >= 0 ? move_up(c, s->program, floor) : -1;
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0)
-        return child_fail(a, "open /dev/null");
-    if (null < FIRST_FD)
-        null = fcntl(null, F_DUPFD_CLOEXEC, floor);
+        child_fail(c, errno, "open /dev/null");
+    null = move_up(c, null, floor);
     if (dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(err_fd >= 0 ? err_fd : null, 2) < 0)
-        return child_fail(a, "set standard descriptors");
-    for (size_t i = 0; i < a->n_fds; i++)
+        child_fail(c, errno, "set standard descriptors");
+    for (size_t i = 0; i < s->n_fds; i++)
         if (dup2(moved[i], FIRST_FD + (int)i) < 0)
-            return child_fail(a, "pass a descriptor");
+            child_fail(c, errno, "pass a descriptor");
     /* Close-on-exec rather than close: descriptors of the caller that are not ours to know end
      * here. */
     syscall(SYS_close_range, (unsigned)floor, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
-
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    execve(a->argv[0], (char *const *)(uintptr_t)a->argv,
-           (char *const *)(uintptr_t)(a->env ? a->env : (const char *const *)(uintptr_t)environ));
-    return child_fail(a, "start");
 }
 
-int plat_process_start(const char *const *argv, const char *const *env, const plat_fd *fds,
-                       size_t n_fds, plat_fd err_fd, bool die_with_thread,
-                       struct plat_process **ret_process, struct lum_error *err)
+/* Runs in the parent's memory while the parent's thread waits: plain system calls only. */
+static int child_main(void *arg)
+{
+    struct child *c = arg;
+    const struct plat_start *s = c->start;
+    const char *const *env = s->env ? s->env : (const char *const *)(uintptr_t)environ;
+    int program;
+
+    if (s->die_with_thread) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        /* In a pid namespace of its own it sees no parent, and dies with that of the parent. */
+        if (!(s->clone_flags & CLONE_NEWPID) && getppid() != c->parent)
+            _exit(127);
+    }
+    setpgid(0, 0);
+    place_descriptors(c, &program);
+    if (s->enter) {
+        const char *step = "enter the jail";
+        int rc = s->enter(s->enter_ctx, &step);
+        if (rc < 0)
+            return child_fail(c, -rc, step);
+    }
+    default_signals();
+    if (program >= 0)
+        syscall(SYS_execveat, program, "", s->argv, env, AT_EMPTY_PATH);
+    else
+        execve(s->argv[0], (char *const *)(uintptr_t)s->argv, (char *const *)(uintptr_t)env);
+    return child_fail(c, errno, "execute");
+}
+
+static pid_t start_child(struct child *c, char *stack, int *ret_pidfd)
+{
+    bool grouped = c->start->cgroup >= 0;
+    uint64_t flags = c->start->clone_flags | (uint64_t)CLONE_VM | (uint64_t)CLONE_VFORK |
+                     (uint64_t)CLONE_PIDFD | (grouped ? CLONE_INTO_CGROUP : 0);
+    struct clone_args args = {.flags = flags,
+                              .pidfd = (uintptr_t)ret_pidfd,
+                              .exit_signal = SIGCHLD,
+                              .stack = (uintptr_t)stack,
+                              .stack_size = CHILD_STACK,
+                              .cgroup = grouped ? (unsigned)c->start->cgroup : 0};
+    sigset_t all, old;
+
+    /* No handler of the caller may run on the child's side of the shared memory. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    pid_t pid = clone3_call(&args, sizeof(args), child_main, c);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return pid;
+}
+
+int plat_process_start(const struct plat_start *start, struct plat_process **ret_process,
+                       struct lum_error *err)
 {
     AUTO(auto_free) char *stack = NULL;
-    struct child_args args = {.argv = argv,
-                              .env = env,
-                              .fds = fds,
-                              .n_fds = n_fds,
-                              .err_fd = err_fd,
-                              .die_with_thread = die_with_thread,
-                              .parent = getpid()};
-    int pidfd = -1;
+    const char *name = start->argv[0];
+    struct child child = {.start = start, .parent = getpid()};
+    int pidfd = -1, status;
 
-    if (n_fds > PLAT_MAX_FDS)
-        return lum_fail(err, LUM_EINTERNAL, "%zu descriptors for %s", n_fds, argv[0]);
+    if (start->n_fds > PLAT_MAX_FDS)
+        return lum_fail(err, LUM_EINTERNAL, "%zu descriptors for %s", start->n_fds, name);
     struct plat_process *p = lum_calloc(1, sizeof(*p));
     stack = lum_calloc(1, CHILD_STACK);
     if (!p || !stack) {
         free(p);
-        return lum_fail(err, LUM_ENOMEM, "start %s: out of memory", argv[0]);
+        return lum_fail(err, LUM_ENOMEM, "start %s: out of memory", name);
     }
-
-    /* No handler of the caller may run on the child's side of the shared memory. */
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    char *top = (char *)align_down((uint64_t)(uintptr_t)(stack + CHILD_STACK), 16);
-    p->pid = clone(child_main, top, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &args, &pidfd);
-    int e = errno;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-
+    p->pid = start_child(&child, stack, &pidfd);
     if (p->pid < 0) {
+        int e = -p->pid;
         free(p);
-        return lum_fail_errno(err, e, "start %s: clone", argv[0]);
+        return lum_fail_errno(err, e, "start %s: clone", name);
     }
     p->pidfd = pidfd;
-    if (args.failed_errno) {
-        plat_process_wait(p, -1, &e);
+    if (child.failed_errno) {
+        plat_process_wait(p, -1, &status);
         plat_process_free(p);
-        return lum_fail_errno(err, args.failed_errno, "%s %s", args.failed_step, argv[0]);
+        return lum_fail_errno(err, child.failed_errno, "start %s: %s", name, child.failed_step);
     }
     *ret_process = p;
     return 0;
@@ -161,6 +191,8 @@ plat_fd plat_process_fd(const struct plat_process *process)
 {
     return process->pidfd;
 }
+
+/* seccomp io: pidfd_send_signal, waitid, exit_group */
 
 void plat_process_kill(struct plat_process *process)
 {
@@ -196,6 +228,15 @@ int plat_process_wait(struct plat_process *p, int timeout_ms, int *ret_status)
     }
     *ret_status = p->status;
     return 1;
+}
+
+void plat_process_leave(struct plat_process *p)
+{
+    if (!p)
+        return;
+    plat_process_kill(p);
+    plat_close(&p->pidfd);
+    free(p);
 }
 
 static void *reaper_main(void *arg)

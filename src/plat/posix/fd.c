@@ -9,6 +9,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* seccomp io vcpu: close, write */
+/* seccomp io: read, recvmsg, sendmsg, sendto, shutdown, poll?, ppoll, socketpair(0=AF_UNIX),
+ * fcntl(1=F_GETFL|F_SETFL|F_DUPFD_CLOEXEC) */
+
 void plat_close(plat_fd *fd)
 {
     if (*fd >= 0)
@@ -75,6 +79,17 @@ ssize_t plat_write(plat_fd fd, const void *buf, size_t size)
         ssize_t n = send(fd, buf, size, MSG_NOSIGNAL);
         if (n < 0 && errno == ENOTSOCK)
             n = write(fd, buf, size);
+        if (n >= 0)
+            return n;
+        if (errno != EINTR)
+            return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+    }
+}
+
+ssize_t plat_write_pipe(plat_fd fd, const void *buf, size_t size)
+{
+    for (;;) {
+        ssize_t n = write(fd, buf, size);
         if (n >= 0)
             return n;
         if (errno != EINTR)

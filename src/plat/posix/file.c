@@ -22,6 +22,11 @@ int plat_file_size(plat_fd fd, uint64_t *ret_size, struct lum_error *err)
     return 0;
 }
 
+plat_fd plat_device_open(const char *path)
+{
+    return open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+}
+
 int plat_file_open(const char *path, plat_fd *ret_fd, uint64_t *ret_size, struct lum_error *err)
 {
     /* Non-blocking, so that a fifo in a file's place cannot hang the open. */

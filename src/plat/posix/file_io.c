@@ -13,6 +13,8 @@ static bool position_ok(uint64_t offset)
     return offset <= INT64_MAX;
 }
 
+/* seccomp io: pread64, pwrite64, fdatasync */
+
 ssize_t plat_pread(plat_fd fd, void *buf, size_t size, uint64_t offset)
 {
     ssize_t n;

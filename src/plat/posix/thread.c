@@ -55,6 +55,11 @@ void plat_thread_join(struct plat_thread *thread)
     free(thread);
 }
 
+/* A thread's end: the C library blocks signals and gives the stack of a joined one back.
+ * Interrupted waits with a deadline are restarted by the kernel. */
+/* seccomp io vcpu: futex, rt_sigprocmask, exit, munmap, madvise */
+/* seccomp io: restart_syscall */
+
 struct plat_mutex {
     pthread_mutex_t m;
 };
@@ -119,6 +124,8 @@ static uint64_t clock_ns(clockid_t id)
 {
     struct timespec t;
 
+    /* Where the vDSO cannot read the clock itself. */
+    /* seccomp io vcpu: clock_gettime */
     clock_gettime(id, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
@@ -138,6 +145,7 @@ int plat_random(void *buf, size_t size, struct lum_error *err)
     size_t done = 0;
 
     while (done < size) {
+        /* seccomp io: getrandom */
         ssize_t n = getrandom((char *)buf + done, size - done, 0);
         if (n < 0 && errno != EINTR)
             return lum_fail_errno(err, errno, "getrandom");

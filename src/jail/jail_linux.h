@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the Linux jail share. */
+#ifndef LUM_JAIL_LINUX_H
+#define LUM_JAIL_LINUX_H
+
+#include "jail/jail.h"
+
+/*
+ * No access right at all, to no file, no TCP port, no abstract socket and no signal outside.
+ * *ret_active is false where the kernel has no Landlock: the empty root and the filters stand
+ * without it.
+ */
+int jail_landlock(bool *ret_active, struct lum_error *err);
+
+enum jail_mode jail_current_mode(void);
+
+/* 0 or -errno with the step that failed; plain system calls only. */
+int jail_pivot(const char **ret_step); /* to what is mounted on the staging folder, /proc */
+int jail_drop_capabilities(const char **ret_step); /* for good: not even an exec brings one back */
+
+#endif
