@@ -58,6 +58,18 @@ static int read_to_end(plat_fd fd, struct wbuf *out, struct lum_error *err)
     }
 }
 
+static void add_missing(const struct vmm_program *program, struct lum_backend *list,
+                        size_t capacity, size_t *count, const char *why)
+{
+    for (size_t i = 0; program->backends[i]; i++, ++*count) {
+        if (*count >= capacity)
+            continue;
+        struct lum_backend *b = &list[*count];
+        snprintf(b->name, sizeof(b->name), "%s", program->backends[i]);
+        snprintf(b->detail, sizeof(b->detail), "%.190s", why);
+    }
+}
+
 /* Appends what one program says; count goes on beyond capacity. */
 static int probe_program(const struct vmm_program *program, struct lum_backend *list,
                          size_t capacity, size_t *count, struct lum_error *err)
@@ -70,6 +82,10 @@ static int probe_program(const struct vmm_program *program, struct lum_backend *
     size_t at = 0, had = *count;
     int rc = vmm_start(program, argv, JAIL_OFF, PLAT_FD_NONE, &process, &control, err);
 
+    if (rc == LUM_ENOENT) { /* an installation without it */
+        add_missing(program, list, capacity, count, err->text);
+        return 0;
+    }
     if (rc < 0)
         return lum_context(err, "probe");
     rc = read_to_end(control, &in, err);

@@ -6,7 +6,7 @@
 meson install -C "$LUMINA_TEST_BUILD" --no-rebuild --destdir "$SCRATCH/dest" >install.log 2>&1
 check "installs" [ $? = 0 ]
 root=$SCRATCH/dest/usr/local
-for file in bin/lumina include/lumina.h libexec/lumina/lumina-vmm libexec/lumina/vmlinux \
+for file in bin/lumina include/lumina.h libexec/lumina/lumina-vmm libexec/lumina/lumina-qemu libexec/lumina/vmlinux \
     libexec/lumina/agent.cpio libexec/lumina/root.erofs share/man/man1/lumina.1 share/man/man3/lumina.3 \
     share/bash-completion/completions/lumina share/zsh/site-functions/_lumina \
     share/fish/vendor_completions.d/lumina.fish; do

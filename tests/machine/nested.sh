@@ -39,13 +39,13 @@ RUN
 cp "$build/bzImage" "$work/"
 LC_ALL=C sed 's/Xen\x00/Not\x00/g' "$build/vmlinux" >"$work/vmlinux64"
 cp "$1" "$work/conformance"
-LD_LIBRARY_PATH=$build "$bench/pack.sh" --out "$work/payload" "$build/lumina" "$build/lumina-vmm" \
+LD_LIBRARY_PATH=$build "$bench/pack.sh" --out "$work/payload" "$build/lumina" "$build/lumina-vmm" "$build/lumina-qemu" \
     "$build/vmlinux" "$build/agent.cpio" "$build/root.erofs" "$work/bzImage" "$work/vmlinux64" "$work/conformance" "$2" "$3" \
     "$LUMINA_TEST_BUSYBOX" "$work/run"
 # The library looks for its helpers beside itself.
 cp "$build/liblumina.so.0" "$work/payload/sysroot/lib/"
 mkdir -p "$work/payload/sysroot/lib"
-for f in lumina-vmm vmlinux agent.cpio root.erofs; do
+for f in lumina-vmm lumina-qemu vmlinux agent.cpio root.erofs; do
     ln -sf "/t/$f" "$work/payload/sysroot/lib/$f"
 done
 
