@@ -177,6 +177,7 @@ static int plan_run(const struct args *args, struct storage *st, struct run_plan
     plan->vm.vcpus = (uint32_t)args_number(args, OPTION_CPUS);
     plan->vm.memory_bytes = args_number(args, OPTION_MEMORY);
     plan->vm.backend = args_text(args, OPTION_BACKEND);
+    plan->vm.jail = args_text(args, OPTION_JAIL);
     plan->vm.kernel = args_text(args, OPTION_KERNEL);
     plan->vm.kernel_args = args_text(args, OPTION_KERNEL_ARGS);
     plan->vm.rootfs = args_text(args, OPTION_ROOTFS);

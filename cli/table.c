@@ -51,6 +51,11 @@ static const struct option_row run_options[] = {
      "appended to the kernel command line", NULL},
     {OPTION_BACKEND, 0, "backend", "NAME", VALUE_BACKEND, "qemu",
      "hypervisor backend (default auto)", "See\n.Cm backends .\n"},
+    {OPTION_JAIL, 0, "jail", "default|seccomp|off", VALUE_TEXT, "seccomp",
+     "fence around the process of the VM",
+     "Of\n.Cm default ,\nall must be in force, or nothing is run.\nThe choice\n.Cm seccomp\n"
+     "does without namespaces, for hosts that forbid them, and\n.Cm off\n"
+     "leaves only the hypervisor between the guest and your rights; it prints a\nwarning.\n"},
     {OPTION_BOOT_TIMEOUT, 0, "boot-timeout", "SECONDS", VALUE_SECONDS, "10",
      "give up when the guest is not ready by then",
      "The default is 30 seconds, with the\n.Cm qemu\nbackend 120.\n"},

@@ -12,6 +12,7 @@
 
 enum option_id {
     OPTION_BACKEND,
+    OPTION_JAIL,
     OPTION_BOOT_TIMEOUT,
     OPTION_CPUS,
     OPTION_ENV,
