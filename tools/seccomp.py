@@ -479,10 +479,9 @@ def emit_conditions(code, call, default):
 # ---- the search for the number ----
 
 # Installing a filter costs its compilation, about so much for an instruction, and a dry run for each number the
-# kernel has, so much for a step (nanoseconds; only their ratio matters).
+# kernel has, so much for a step (nanoseconds on x86_64; only their ratio matters).
 INSTRUCTION_COST = 250
 STEP_COST = 4
-LONGEST_CHAIN = 6
 
 
 class Search:
@@ -519,7 +518,7 @@ class Search:
         inside = self.segments[i:j + 1]
         wide = {leaf for first, last, leaf in inside if first != last} or {inside[0][2]}
         singles = [at for at in range(i, j + 1) if self.segments[at][2] not in wide]
-        if len(wide) != 1 or len(singles) > LONGEST_CHAIN:
+        if len(wide) != 1:
             return float("inf"), None
         steps = sum(self.weights[i:j + 1]) * len(singles)
         steps -= sum(len(singles) - 1 - position for position in range(len(singles)))
