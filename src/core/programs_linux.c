@@ -10,6 +10,6 @@ static const char *const driven[] = {"qemu", NULL};
 
 const struct vmm_program vmm_programs[] = {
     {.file = "lumina-vmm", .backends = native, .device = "/dev/kvm"},
-    {.file = "lumina-qemu", .backends = driven},
+    {.file = "lumina-qemu", .backends = driven, .starts_program = true},
     {.file = NULL},
 };

@@ -31,10 +31,11 @@ int vmm_file(const char *name, char **ret_path, struct lum_error *err)
     return *ret_path ? 0 : lum_fail(err, LUM_ENOMEM, "%s: out of memory", name);
 }
 
-int vmm_start(const struct vmm_program *program, const char *argv[], enum jail_mode jail,
-              plat_fd log, struct plat_process **ret_process, plat_fd *ret_control,
-              struct lum_error *err)
+int vmm_start(const struct vmm_program *program, const char *argv[], const struct vmm_fence *fence,
+              plat_fd log, struct plat_process **ret_process, struct jail_group **ret_group,
+              plat_fd *ret_control, struct lum_error *err)
 {
+    struct jail_group *group = NULL;
     AUTO(auto_free) char *path = NULL;
     AUTO(plat_close) plat_fd file = PLAT_FD_NONE, ours = PLAT_FD_NONE, theirs = PLAT_FD_NONE;
     AUTO(plat_close) plat_fd device = PLAT_FD_NONE;
@@ -61,10 +62,20 @@ int vmm_start(const struct vmm_program *program, const char *argv[], enum jail_m
     start.fds = (const plat_fd[]){theirs, device};
     start.n_fds = device >= 0 ? 2 : 1;
     start.err_fd = log;
-    rc = jail_start_worker(jail, &start, ret_process, err);
-    if (rc == 0)
-        *ret_control = STEAL_FD(ours);
-    return rc;
+    if (fence->limits)
+        rc = jail_group_create(fence->limits, file, &group, err);
+    if (rc < 0)
+        return rc;
+    start.cgroup = jail_group_fd(group);
+    rc = jail_start_worker(fence->mode, &start, ret_process, err);
+    if (rc < 0) {
+        jail_group_free(group);
+        return rc;
+    }
+    if (ret_group)
+        *ret_group = group;
+    *ret_control = STEAL_FD(ours);
+    return 0;
 }
 
 /* ---- log ---- */
@@ -146,6 +157,10 @@ static int worker_gone(struct lum_vm *vm, struct lum_error *err)
     plat_mutex_lock(vm->process_lock);
     int ended = plat_process_wait(vm->process, 2000, &status);
     plat_mutex_unlock(vm->process_lock);
+    if (ended && status == 128 + 9 && jail_group_out_of_memory(vm->group))
+        return lum_fail(err, LUM_EGONE,
+                        "the VM's process was killed by the kernel: it needed more memory than "
+                        "its control group allows");
     if (ended && status == 128 + 9)
         return lum_fail(err, LUM_EGONE,
                         "the VM's process was killed (by the user, or for lack of memory)");

@@ -80,7 +80,8 @@ static int probe_program(const struct vmm_program *program, struct lum_backend *
     struct plat_process *process;
     struct frame frame;
     size_t at = 0, had = *count;
-    int rc = vmm_start(program, argv, JAIL_OFF, PLAT_FD_NONE, &process, &control, err);
+    const struct vmm_fence fence = {.mode = JAIL_OFF};
+    int rc = vmm_start(program, argv, &fence, PLAT_FD_NONE, &process, NULL, &control, err);
 
     if (rc == LUM_ENOENT) { /* an installation without it */
         add_missing(program, list, capacity, count, err->text);
@@ -145,6 +146,7 @@ void lum_vm_free(lum_vm *vm)
     if (!vm)
         return;
     plat_process_free(vm->process);
+    jail_group_free(vm->group);
     plat_close(&vm->control);
     plat_close(&vm->log);
     plat_mutex_free(vm->send_lock);
@@ -195,10 +197,15 @@ static int start_worker(lum_vm *vm, const struct vmm_program *program, struct lu
 {
     AUTO(plat_close) plat_fd log_write = PLAT_FD_NONE;
     const char *argv[] = {NULL, "worker", jail_mode_names[vm->jail], NULL};
+    const struct jail_limits limits = {
+        .memory_bytes = vm->memory_bytes, .vcpus = vm->vcpus, .program = program->starts_program};
+    const struct vmm_fence fence = {.mode = vm->jail,
+                                    .limits = vm->jail == JAIL_OFF ? NULL : &limits};
     int rc = make_log(vm, &log_write, err);
 
     if (rc == 0)
-        rc = vmm_start(program, argv, vm->jail, log_write, &vm->process, &vm->control, err);
+        rc = vmm_start(program, argv, &fence, log_write, &vm->process, &vm->group, &vm->control,
+                       err);
     return rc < 0 ? lum_context(err, "create VM") : 0;
 }
 
@@ -235,6 +242,7 @@ static int create_with(lum_vm *vm, const struct vmm_program *program, const char
         rc = send_create(vm, spec, err);
     if (rc < 0) {
         plat_process_free(STEAL(vm->process));
+        jail_group_free(STEAL(vm->group));
         plat_close(&vm->control);
         plat_close(&vm->log);
         vm->log_size = 0;

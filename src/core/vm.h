@@ -10,6 +10,7 @@
 
 struct lum_vm {
     struct plat_process *process;
+    struct jail_group *group; /* NULL: the host lets us make none */
     plat_fd control, log;
     /* No two of these locks are ever held together. */
     struct plat_mutex *send_lock;    /* whole requests on the control socket */
@@ -32,14 +33,19 @@ struct vmm_program {
     const char *file;
     const char *const *backends; /* names, NULL at the end */
     const char *device;          /* opened with the caller's rights and handed over; or NULL */
+    bool starts_program;
 };
 extern const struct vmm_program vmm_programs[]; /* ends with file NULL */
 
 /* Starts a program with argv[0] still to be filled in; *ret_control is our end of its control
  * socket. */
-int vmm_start(const struct vmm_program *program, const char *argv[], enum jail_mode jail,
-              plat_fd log, struct plat_process **ret_process, plat_fd *ret_control,
-              struct lum_error *err);
+struct vmm_fence {
+    enum jail_mode mode;
+    const struct jail_limits *limits; /* NULL: no control group */
+};
+int vmm_start(const struct vmm_program *program, const char *argv[], const struct vmm_fence *fence,
+              plat_fd log, struct plat_process **ret_process, struct jail_group **ret_group,
+              plat_fd *ret_control, struct lum_error *err);
 /* Path of a file that belongs to LuminaGuard: beside the library, or where it was installed. Heap
  * string. */
 int vmm_file(const char *name, char **ret_path, struct lum_error *err);

@@ -25,6 +25,28 @@ int jail_mode_find(const char *name, enum jail_mode *ret_mode, struct lum_error 
 int jail_start_worker(enum jail_mode mode, const struct plat_start *start,
                       struct plat_process **ret_process, struct lum_error *err);
 
+/* What a VM may use of the host, where the host lets the caller limit it. */
+struct jail_limits {
+    uint64_t memory_bytes; /* of the guest */
+    uint32_t vcpus;
+    bool program; /* the worker starts a helper program */
+};
+
+/*
+ * A control group for one VM's processes, to start them in. *ret_group is NULL where the caller may
+ * not make one. keeper_program: executed with the arguments "keeper" and a name; calls jail_keep.
+ */
+struct jail_group;
+int jail_group_create(const struct jail_limits *limits, plat_fd keeper_program,
+                      struct jail_group **ret_group, struct lum_error *err);
+plat_fd jail_group_fd(const struct jail_group *group); /* NULL: PLAT_FD_NONE */
+/* Whether the kernel has killed in it for lack of memory. NULL: false. */
+bool jail_group_out_of_memory(const struct jail_group *group);
+/* Kills what is left in it and removes it, off the caller's path. NULL is allowed. */
+void jail_group_free(struct jail_group *group);
+/* The keeper: waits for the pipe's end, then does that. Returns its exit code. */
+int jail_keep(plat_fd pipe, plat_fd parent, const char *name);
+
 /* ---- the worker's side ---- */
 
 enum jail_stage {

@@ -193,6 +193,7 @@ void plat_process_kill(struct plat_process *process);
 /* Waits: 1 ended, 0 timeout. *ret_status is the exit code or 128 + signal; -1 when unknown. */
 int plat_process_wait(struct plat_process *process, int timeout_ms, int *ret_status);
 void plat_process_free(struct plat_process *process); /* kills, reaps off the caller's path */
+void plat_process_release(struct plat_process *process); /* the same without the kill */
 /* Kills and forgets: what is left of it goes with this process. */
 void plat_process_leave(struct plat_process *process);
 

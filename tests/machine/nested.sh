@@ -34,6 +34,7 @@ boots "bzImage" '^2 6.12' --kernel bzImage --cpus 2 -- sh -c 'echo $(nproc) $(un
 boots "early messages on the serial port" 'guest: .*kvm-clock: Using' -v \
     --kernel-args '8250.nr_uarts=1 earlyprintk=ttyS0 loglevel=7' -- true
 boots "16 vCPUs" '^16$' --cpus 16 -- nproc
+sh ./cgroup.sh ./lumina
 ./lumina run --timing -- uname -a
 RUN
 cp "$build/bzImage" "$work/"
@@ -41,7 +42,7 @@ LC_ALL=C sed 's/Xen\x00/Not\x00/g' "$build/vmlinux" >"$work/vmlinux64"
 cp "$1" "$work/conformance"
 LD_LIBRARY_PATH=$build "$bench/pack.sh" --out "$work/payload" "$build/lumina" "$build/lumina-vmm" "$build/lumina-qemu" \
     "$build/vmlinux" "$build/agent.cpio" "$build/root.erofs" "$work/bzImage" "$work/vmlinux64" "$work/conformance" "$2" "$3" \
-    "$LUMINA_TEST_BUSYBOX" "$work/run"
+    "$LUMINA_TEST_BUSYBOX" "$source/tests/machine/cgroup.sh" "$work/run"
 # The library looks for its helpers beside itself.
 cp "$build/liblumina.so.0" "$work/payload/sysroot/lib/"
 mkdir -p "$work/payload/sysroot/lib"

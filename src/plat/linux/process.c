@@ -249,14 +249,13 @@ static void *reaper_main(void *arg)
     return NULL;
 }
 
-void plat_process_free(struct plat_process *p)
+void plat_process_release(struct plat_process *p)
 {
     pthread_attr_t attr;
     pthread_t id;
 
     if (!p)
         return;
-    plat_process_kill(p);
     if (!p->ended && reap(p, false) == 0) {
         /*
          * The kernel needs 10 to 20 ms to take a VM apart; a thread that lives just as long waits
@@ -277,4 +276,11 @@ void plat_process_free(struct plat_process *p)
     }
     plat_close(&p->pidfd);
     free(p);
+}
+
+void plat_process_free(struct plat_process *p)
+{
+    if (p)
+        plat_process_kill(p);
+    plat_process_release(p);
 }
