@@ -156,6 +156,7 @@ int kvm_vm_create(const struct hv_vm_config *config, struct hv_vm **ret_vm, stru
     if (run_size < (int)sizeof(struct kvm_run))
         return lum_fail_errno(err, run_size < 0 ? errno : EPROTO, "kvm: size of the vCPU area");
     vm->run_size = (size_t)run_size;
+    vm->posted_page = kvm_cap(vm->sys_fd, KVM_CAP_COALESCED_MMIO);
 
     /* Registering with the memory-management notifiers is interruptible. */
     do

@@ -29,6 +29,7 @@ struct kvm_vm {
     size_t run_size; /* of the area that a vCPU shares with the kernel */
     uint32_t n_slots;
     bool has_doorbells;
+    int posted_page;                        /* of the ring in a vCPU's area; 0: not offered */
     struct kvm_coalesced_mmio_ring *posted; /* NULL: not offered, or no vCPU yet */
     struct plat_mutex *lock; /* lines, the kernel's routing table, the TSC offset; a leaf */
     struct kvm_line lines[HV_MAX_LINES];

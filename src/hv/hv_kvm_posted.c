@@ -16,13 +16,12 @@
 
 int kvm_posted_map(struct kvm_vm *vm, int vcpu_fd, struct lum_error *err)
 {
-    int page = kvm_cap(vm->sys_fd, KVM_CAP_COALESCED_MMIO);
     long size = sysconf(_SC_PAGESIZE);
 
-    if (page <= 0)
+    if (vm->posted_page <= 0)
         return 0; /* without it the writes are exits */
-    void *ring =
-        mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu_fd, (off_t)page * size);
+    void *ring = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu_fd,
+                      (off_t)vm->posted_page * size);
     if (ring == MAP_FAILED)
         return lum_fail_errno(err, errno, "kvm: map the ring of posted writes");
     vm->posted = ring;
@@ -40,7 +39,7 @@ int kvm_posted_add(struct hv_vm *base, uint64_t gpa, uint32_t size, struct lum_e
     struct kvm_vm *vm = container_of(base, struct kvm_vm, base);
     struct kvm_coalesced_mmio_zone zone = {.addr = gpa, .size = size};
 
-    if (!vm->posted)
+    if (vm->posted_page <= 0)
         return lum_fail(err, LUM_ENOTSUP, "kvm: no posted writes");
     if (ioctl(vm->vm_fd, KVM_REGISTER_COALESCED_MMIO, &zone) < 0)
         return lum_fail_errno(err, errno, "kvm: posted writes at 0x%llx", (unsigned long long)gpa);

@@ -56,7 +56,9 @@ enum jail_stage {
     JAIL_SEALED,  /* nothing new will be made: only the I/O thread's system calls are left */
 };
 
-int jail_begin(enum jail_mode mode, struct lum_error *err); /* JAIL_EARLY */
+/* JAIL_EARLY. no_paths: nothing is opened by its path from here on, so the root may go at any time
+ * before JAIL_CLOSED. */
+int jail_begin(enum jail_mode mode, bool no_paths, struct lum_error *err);
 /* Stages that were left out are entered first; one that was entered is not entered again. */
 int jail_enter(enum jail_stage stage, struct lum_error *err);
 

@@ -30,9 +30,12 @@
 static struct {
     enum jail_mode mode;
     enum jail_stage stage;
-    struct plat_thread *net_maker;
+    struct plat_thread *mason; /* builds walls beside other work */
+    bool mason_closes;         /* the root too */
+    bool root_closed;
     int net_socket; /* lives in the new network namespace */
-    int net_errno;
+    int mason_rc;
+    struct lum_error mason_error;
 } jail = {.mode = JAIL_OFF, .net_socket = -1};
 
 /* ---- early ---- */
@@ -50,60 +53,6 @@ static int limit(int resource, rlim_t value, const char *name, struct lum_error 
         return lum_fail_errno(err, errno, "jail: %s limit", name);
     return 0;
 }
-
-/* The namespace is the thread's own until somebody else enters it; the socket keeps it. */
-static void make_network(void *ctx)
-{
-    (void)ctx;
-    if (unshare(CLONE_NEWNET) < 0 ||
-        (jail.net_socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) < 0)
-        jail.net_errno = errno;
-}
-
-/*
- * Should: make it impossible to gain privileges by exec, keep guest memory out of core files, and
- * let the kernel begin with the network namespace, which takes it half a millisecond.
- * Mustn't: touch what opening devices and files still needs.
- */
-static int enter_early(struct lum_error *err)
-{
-    prctl(PR_SET_NAME, program_invocation_short_name); /* it was executed by descriptor */
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return lum_fail_errno(err, errno, "jail: no_new_privs");
-    int rc = limit(RLIMIT_CORE, 0, "core", err);
-    if (rc == 0)
-        rc = limit(RLIMIT_NOFILE, DESCRIPTORS, "descriptor", err);
-    if (rc == 0)
-        rc = limit(RLIMIT_MSGQUEUE, 0, "message queue", err);
-    if (rc == 0 && jail.mode == JAIL_DEFAULT)
-        rc = plat_thread_start(&jail.net_maker, "jail", make_network, NULL, err);
-    return rc;
-}
-
-/* ---- offline ---- */
-
-/*
- * Should: leave the caller's network for one without any interface that is up.
- * Mustn't: leave the folders of the system, where a helper program is still to be found.
- */
-static int enter_offline(struct lum_error *err)
-{
-    int rc = 0;
-
-    if (jail.mode != JAIL_DEFAULT)
-        return 0;
-    plat_thread_join(STEAL(jail.net_maker));
-    if (jail.net_socket < 0)
-        return lum_fail_errno(err, jail.net_errno, "jail: network namespace");
-    int net = ioctl(jail.net_socket, SIOCGSKNS);
-    if (net < 0 || setns(net, CLONE_NEWNET) < 0)
-        rc = lum_fail_errno(err, errno, "jail: enter the network namespace");
-    plat_close(&net);
-    plat_close(&jail.net_socket);
-    return rc;
-}
-
-/* ---- closed ---- */
 
 /* The folder below which the new root is put together; what it holds is not needed any more. */
 #define STAGING "/proc"
@@ -129,15 +78,84 @@ static int empty_root(struct lum_error *err)
     return rc < 0 ? lum_fail_errno(err, -rc, "jail: %s", step) : 0;
 }
 
+/*
+ * The network namespace is this thread's own until another enters it; the socket keeps it. The root
+ * is that of all threads.
+ */
+static int build_walls(struct lum_error *err)
+{
+    int rc = 0;
+
+    if (unshare(CLONE_NEWNET) < 0 ||
+        (jail.net_socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) < 0)
+        return lum_fail_errno(err, errno, "jail: network namespace");
+    if (jail.mason_closes)
+        rc = empty_root(err);
+    jail.root_closed = rc == 0 && jail.mason_closes;
+    return rc;
+}
+
+static void mason_main(void *ctx)
+{
+    (void)ctx;
+    jail.mason_rc = build_walls(&jail.mason_error);
+}
+
+/*
+ * Should: make it impossible to gain privileges by exec, keep guest memory out of core files, and
+ * let the kernel begin with the network namespace, which takes it half a millisecond.
+ * Mustn't: touch what opening devices and files still needs.
+ */
+static int enter_early(struct lum_error *err)
+{
+    prctl(PR_SET_NAME, program_invocation_short_name); /* it was executed by descriptor */
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return lum_fail_errno(err, errno, "jail: no_new_privs");
+    int rc = limit(RLIMIT_CORE, 0, "core", err);
+    if (rc == 0)
+        rc = limit(RLIMIT_NOFILE, DESCRIPTORS, "descriptor", err);
+    if (rc == 0)
+        rc = limit(RLIMIT_MSGQUEUE, 0, "message queue", err);
+    if (rc == 0 && jail.mode == JAIL_DEFAULT)
+        rc = plat_thread_start(&jail.mason, "jail", mason_main, NULL, err);
+    return rc;
+}
+
+/* ---- offline ---- */
+
+/*
+ * Should: leave the caller's network for one without any interface that is up.
+ * Mustn't: leave the folders of the system, where a helper program is still to be found.
+ */
+static int enter_offline(struct lum_error *err)
+{
+    int rc = 0;
+
+    if (jail.mode != JAIL_DEFAULT)
+        return 0;
+    plat_thread_join(STEAL(jail.mason));
+    if (jail.mason_rc < 0) {
+        *err = jail.mason_error;
+        return jail.mason_rc;
+    }
+    int net = ioctl(jail.net_socket, SIOCGSKNS);
+    if (net < 0 || setns(net, CLONE_NEWNET) < 0)
+        rc = lum_fail_errno(err, errno, "jail: enter the network namespace");
+    plat_close(&net);
+    plat_close(&jail.net_socket);
+    return rc;
+}
+
+/* ---- closed ---- */
+
 int jail_drop_capabilities(const char **ret_step)
 {
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
     const struct __user_cap_data_struct none[2] = {{0}, {0}};
 
     *ret_step = "give up capabilities";
-    for (int cap = 0; prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
-        if (prctl(PR_CAPBSET_DROP, cap) < 0 && errno != EPERM)
-            return -errno;
+    for (unsigned long cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
+        ; /* ends with the first that the kernel does not know, or at once without the right to */
     prctl(PR_SET_SECUREBITS, SECURE_ALL_BITS | SECURE_ALL_LOCKS);
     return syscall(SYS_capset, &head, none) < 0 ? -errno : 0;
 }
@@ -224,7 +242,7 @@ static int enter_closed(struct lum_error *err)
 
     if (jail.mode == JAIL_OFF)
         return 0;
-    if (jail.mode == JAIL_DEFAULT)
+    if (jail.mode == JAIL_DEFAULT && !jail.root_closed)
         rc = empty_root(err);
     if (rc == 0 && jail.mode == JAIL_DEFAULT)
         rc = check_walls(err);
@@ -267,9 +285,10 @@ enum jail_mode jail_current_mode(void)
     return jail.mode;
 }
 
-int jail_begin(enum jail_mode mode, struct lum_error *err)
+int jail_begin(enum jail_mode mode, bool no_paths, struct lum_error *err)
 {
     jail.mode = mode;
+    jail.mason_closes = no_paths;
     jail.stage = JAIL_EARLY;
     return enter_early(err);
 }

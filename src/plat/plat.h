@@ -19,6 +19,7 @@ typedef int plat_fd;
 /* ---- descriptors ---- */
 
 void plat_close(plat_fd *fd); /* closes and sets PLAT_FD_NONE; none is allowed */
+bool plat_is_open(plat_fd fd);
 int plat_pipe(plat_fd ret_pipe[2], struct lum_error *err);       /* [0] reads */
 int plat_socketpair(plat_fd ret_pair[2], struct lum_error *err); /* byte stream, both ways */
 int plat_set_nonblock(plat_fd fd, struct lum_error *err);

@@ -25,7 +25,7 @@ int probe_main(void)
     AUTO(wbuf_done) struct wbuf out = {0};
     struct lum_error err;
 
-    if (jail_begin(JAIL_OFF, &err) < 0)
+    if (jail_begin(JAIL_OFF, false, &err) < 0)
         return 1;
     for (const struct machine_backend *b = machine_backends; b->name; b++) {
         struct machine_probe probe = {0};

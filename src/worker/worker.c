@@ -645,7 +645,7 @@ int worker_main(const char *jail)
     add_stage(w, "worker started");
     w->rss = plat_rss_open(PLAT_FD_NONE);
     hv_use_device(DEVICE_FD);
-    if (jail_mode_find(jail, &mode, &err) < 0 || jail_begin(mode, &err) < 0 ||
+    if (jail_mode_find(jail, &mode, &err) < 0 || jail_begin(mode, plat_is_open(DEVICE_FD), &err) < 0 ||
         worker_init(w, &err) < 0) {
         log_line(LUM_LOG_WARN, err.text, strlen(err.text));
         return 1;

@@ -124,6 +124,17 @@ bool native_needs_hardware(const struct native *m)
     return !m->spec->own_kernel || m->spec->hardware_only;
 }
 
+/* Waits for vCPU 0, which has used the memory that boot data goes to. */
+static int check_speed(struct native *m, struct lum_error *err)
+{
+    int rc = vcpus_wait(m, err);
+
+    if (rc == 0 && m->gauge.speed != HV_SPEED_HARDWARE)
+        rc = lum_fail(err, LUM_ENOTSUP, "%s", m->gauge.detail);
+    return rc;
+}
+
+/* The vCPUs, on their own threads, are made beside the devices and the kernel. */
 static int build(struct native *m, const char *driver, struct lum_error *err)
 {
     const struct hv_vm_config config = {.vcpus = m->spec->vcpus, .ioapic_pins = ARCH_IOAPIC_PINS};
@@ -149,17 +160,19 @@ static int build(struct native *m, const char *driver, struct lum_error *err)
                                     .ctx = m->host.ctx,
                                     .console = m->host.console};
     ioapic_init(&m->ioapic, (uint8_t)m->spec->vcpus);
-    rc = vcpus_create(m, err);
-    if (rc < 0)
-        return rc;
-    m->host.stage(m->host.ctx, "vcpus created");
-    if (native_needs_hardware(m) && m->gauge.speed != HV_SPEED_HARDWARE)
-        return lum_fail(err, LUM_ENOTSUP, "%s", m->gauge.detail);
-    rc = make_devices(m, err);
+    rc = vcpus_start(m, err);
+    if (rc == 0)
+        rc = make_devices(m, err);
+    if (rc == 0 && native_needs_hardware(m))
+        rc = check_speed(m, err);
     if (rc == 0)
         rc = load_kernel(m, err);
     if (rc == 0)
         m->host.stage(m->host.ctx, "kernel loaded");
+    if (rc == 0)
+        rc = vcpus_wait(m, err);
+    if (rc == 0)
+        m->host.stage(m->host.ctx, "vcpus created");
     return rc;
 }
 

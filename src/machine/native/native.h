@@ -66,7 +66,8 @@ struct native {
 bool native_needs_hardware(const struct native *m);
 
 /* vcpu.c */
-int vcpus_create(struct native *m, struct lum_error *err); /* returns when all are made and wait */
+int vcpus_start(struct native *m, struct lum_error *err);
+int vcpus_wait(struct native *m, struct lum_error *err); /* until all are made, sealed, and wait */
 void vcpus_set_goal(struct native *m, enum vcpu_goal goal);
 void vcpus_join(struct native *m);      /* after VCPU_QUIT, loop lock not held */
 void vcpus_news(void *ctx, int events); /* watch of m->wake, ctx: the machine; may free it */

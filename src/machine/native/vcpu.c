@@ -99,52 +99,67 @@ static void run_vcpu(struct vcpu *v)
     }
 }
 
+static int make_vcpu(struct vcpu *v, struct hv_vcpu **ret_hv)
+{
+    struct native *m = v->machine;
+    int rc = hv_vcpu_create(m->hv, v->index, ret_hv, &v->error);
+
+    if (rc == 0 && v->index == 0 && native_needs_hardware(m))
+        rc = hv_vcpu_gauge(*ret_hv, m->mem.host, false, &m->gauge, &v->error);
+    if (rc == 0)
+        rc = m->host.vcpu_sealed(m->host.ctx, &v->error);
+    return rc;
+}
+
 static void vcpu_main(void *ctx)
 {
     struct vcpu *v = ctx;
     struct native *m = v->machine;
-    struct hv_vcpu *hv;
-    int rc = hv_vcpu_create(m->hv, v->index, &v->hv, &v->error);
+    struct hv_vcpu *hv = NULL;
+    int rc = make_vcpu(v, &hv);
 
-    if (rc == 0 && v->index == 0 && native_needs_hardware(m))
-        rc = hv_vcpu_gauge(v->hv, m->mem.host, false, &m->gauge, &v->error);
-    if (rc == 0)
-        rc = m->host.vcpu_sealed(m->host.ctx, &v->error);
     plat_mutex_lock(m->lock);
+    v->hv = hv;
     v->made = rc == 0;
     m->n_made++;
     plat_cond_broadcast(m->changed);
     plat_mutex_unlock(m->lock);
-    if (rc < 0)
-        return;
-    run_vcpu(v);
+    if (rc == 0)
+        run_vcpu(v);
     /* Nobody kicks a vCPU that is being freed: the pointer goes first, under the lock. */
     plat_mutex_lock(m->lock);
-    hv = STEAL(v->hv);
+    v->hv = NULL;
     plat_mutex_unlock(m->lock);
     hv_vcpu_free(hv);
 }
 
-int vcpus_create(struct native *m, struct lum_error *err)
+int vcpus_start(struct native *m, struct lum_error *err)
 {
-    uint32_t started = 0;
     int rc = 0;
 
-    for (; started < m->spec->vcpus && rc == 0; started += rc == 0) {
-        struct vcpu *v = &m->vcpu[started];
+    while (m->n_vcpus < m->spec->vcpus && rc == 0) {
+        struct vcpu *v = &m->vcpu[m->n_vcpus];
         char name[16];
 
         v->machine = m;
-        v->index = started;
-        snprintf(name, sizeof(name), "vcpu%u", started);
+        v->index = m->n_vcpus;
+        snprintf(name, sizeof(name), "vcpu%u", v->index);
         rc = plat_thread_start(&v->thread, name, vcpu_main, v, err);
+        if (rc == 0)
+            m->n_vcpus++;
     }
+    return rc;
+}
+
+int vcpus_wait(struct native *m, struct lum_error *err)
+{
+    int rc = 0;
+
     plat_mutex_lock(m->lock);
-    m->n_vcpus = started;
-    while (m->n_made < started)
+    while (m->n_made < m->n_vcpus)
         plat_cond_wait(m->changed, m->lock);
     plat_mutex_unlock(m->lock);
-    for (uint32_t i = 0; i < started && rc == 0; i++) {
+    for (uint32_t i = 0; i < m->n_vcpus && rc == 0; i++) {
         if (!m->vcpu[i].made) {
             *err = m->vcpu[i].error;
             rc = lum_context(err, "vCPU %u", i);

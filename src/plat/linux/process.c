@@ -55,7 +55,7 @@ static void default_signals(void)
 {
     sigset_t none;
 
-    for (int s = 1; s < 65; s++) {
+    for (int s = 1; s < 32; s++) {
         struct sigaction sa;
 
         if (sigaction(s, NULL, &sa) == 0 && sa.sa_handler == SIG_IGN) {

@@ -20,6 +20,11 @@ void plat_close(plat_fd *fd)
     *fd = PLAT_FD_NONE;
 }
 
+bool plat_is_open(plat_fd fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
 int plat_pipe(plat_fd ret_pipe[2], struct lum_error *err)
 {
     int p[2];
