@@ -643,9 +643,10 @@ int worker_main(const char *jail)
     w->start_channel = PLAT_FD_NONE;
     vm_spec_init(&w->spec);
     add_stage(w, "worker started");
+    bool device = plat_is_open(DEVICE_FD); /* before anything else takes the number */
+    hv_use_device(device ? DEVICE_FD : PLAT_FD_NONE);
     w->rss = plat_rss_open(PLAT_FD_NONE);
-    hv_use_device(DEVICE_FD);
-    if (jail_mode_find(jail, &mode, &err) < 0 || jail_begin(mode, plat_is_open(DEVICE_FD), &err) < 0 ||
+    if (jail_mode_find(jail, &mode, &err) < 0 || jail_begin(mode, device, &err) < 0 ||
         worker_init(w, &err) < 0) {
         log_line(LUM_LOG_WARN, err.text, strlen(err.text));
         return 1;
