@@ -4,6 +4,7 @@
  * thread waits it delivers the VM's log lines.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -164,6 +165,10 @@ static int worker_gone(struct lum_vm *vm, struct lum_error *err)
     if (ended && status == 128 + 9)
         return lum_fail(err, LUM_EGONE,
                         "the VM's process was killed (by the user, or for lack of memory)");
+    if (ended && status == 128 + SIGSYS)
+        return lum_fail(err, LUM_EGONE,
+                        "the VM's process was stopped by its jail: it made a system call that it "
+                        "never needs (a guest that broke out, or a bug of ours)");
     if (ended && status > 128)
         return lum_fail(err, LUM_EGONE, "the VM's process died of signal %d", status - 128);
     return lum_fail(err, LUM_EGONE, "the VM's process has ended");
