@@ -3,7 +3,7 @@
 
 BUILD = build
 
-.PHONY: all deps demo check install clean
+.PHONY: all deps demo check bench install clean
 
 all: deps $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -20,6 +20,11 @@ demo: all
 check: all
 	@tools/deps.sh check
 	@tools/check.sh $(BUILD)
+
+# Writes docs/numbers.md. The figures are worth what the machine is: leave it alone meanwhile.
+bench: all
+	@tools/deps.sh bench
+	@bench/report $(BUILD)
 
 install: all
 	@meson install -C $(BUILD)

@@ -1,16 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# deps.sh build|check: installs the Debian packages that building (or testing) needs and that are not there yet.
+# deps.sh build|check|bench: installs the Debian packages that building (or testing, or measuring) needs and that are not there yet.
 set -eu
 
 build="gcc libc6-dev make meson ninja-build pkg-config libjansson-dev musl-tools busybox-static cpio erofs-utils \
 qemu-system-x86 linux-source-6.12 xz-utils lz4 flex bison bc libelf-dev procps"
-check="$build g++ clang libclang-rt-14-dev zstd e2fsprogs mandoc tmux git"
+check="$build g++ clang libclang-rt-14-dev zstd e2fsprogs mandoc tmux git strace"
+bench="$build zstd strace git python3"
 
 case ${1:-} in
 build) want=$build ;;
 check) want=$check ;;
-*) echo "usage: tools/deps.sh build|check" >&2; exit 2 ;;
+bench) want=$bench ;;
+*) echo "usage: tools/deps.sh build|check|bench" >&2; exit 2 ;;
 esac
 
 missing=

@@ -23,6 +23,14 @@ static void end_machine(struct native *m, enum machine_end end, const char *text
     plat_mutex_unlock(m->lock);
 }
 
+/* For the ledger: the guest has executed its first instructions. */
+static void note_first_exit(struct native *m)
+{
+    plat_loop_lock(m->loop);
+    m->host.stage(m->host.ctx, "first exit");
+    plat_loop_unlock(m->loop);
+}
+
 /* True while the vCPU may go on. */
 static bool handle_exit(struct vcpu *v, struct hv_exit *exit)
 {
@@ -94,7 +102,8 @@ static void run_vcpu(struct vcpu *v)
             alive = false;
             continue;
         }
-        atomic_fetch_add_explicit(&v->exits, 1, memory_order_relaxed);
+        if (atomic_fetch_add_explicit(&v->exits, 1, memory_order_relaxed) == 0 && v->index == 0)
+            note_first_exit(v->machine);
         alive = handle_exit(v, &exit);
     }
 }

@@ -17,17 +17,22 @@
  * A repeated string instruction (`rep movs` and kin) is executed by QEMU once per iteration, by
  * hardware in one go. Both counts are reported.
  *
- * Arguments: entry=ADDRESS, image=START-END, out=FILE. Writes "INSTRUCTIONS ITERATIONS\n" to FILE
- * and ends QEMU. The machine has to run all processors on one thread (-accel tcg,thread=single):
- * the counters are not atomic.
+ * Arguments: entry=ADDRESS, image=START-END and out=FILE or live=FILE. With out, writes
+ * "INSTRUCTIONS ITERATIONS\n" to FILE at the first instruction of init and ends QEMU. With live,
+ * the machine goes on, and FILE is the counters themselves, six numbers of 8 bytes to look at
+ * whenever something of interest has happened: all so far, repeats so far, both at the entry point,
+ * both at init. The machine has to run all processors on one thread (-accel tcg,thread=single): the
+ * counters are not atomic.
  */
 #include "qemu_plugin.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 PLUGIN_EXPORT int qemu_plugin_version = 1;
@@ -41,14 +46,19 @@ static uint64_t image_end;
 static FILE *out_file;
 
 /* Written by translated code: everything executed, and the iterations beyond the first of repeated
- * string instructions, which QEMU runs as blocks of their own. */
-static uint64_t count_all;
-static uint64_t count_repeats;
+ * string instructions, which QEMU runs as blocks of their own. And what they were at the marks. */
+struct counters {
+    uint64_t all, repeats;
+    uint64_t start_all, start_repeats;
+    uint64_t init_all, init_repeats;
+};
+
+static struct counters own_counters;
+static struct counters *count = &own_counters; /* or in the file of live= */
+static bool live;
 
 static bool started;
 static bool in_upper_half;
-static uint64_t start_all;
-static uint64_t start_repeats;
 
 static void on_entry(unsigned int vcpu, void *data)
 {
@@ -57,19 +67,23 @@ static void on_entry(unsigned int vcpu, void *data)
     if (started)
         return;
     started = true;
-    start_all = count_all;
-    start_repeats = count_repeats;
+    count->start_all = count->all;
+    count->start_repeats = count->repeats;
 }
 
 static void on_user(unsigned int vcpu, void *data)
 {
     (void)vcpu;
     (void)data;
-    if (!started)
+    if (!started || count->init_all)
+        return;
+    count->init_all = count->all;
+    count->init_repeats = count->repeats;
+    if (live)
         return;
 
-    uint64_t all = count_all - start_all;
-    uint64_t repeats = count_repeats - start_repeats;
+    uint64_t all = count->all - count->start_all;
+    uint64_t repeats = count->repeats - count->start_repeats;
 
     fprintf(out_file, "%" PRIu64 " %" PRIu64 "\n", all - repeats, all);
     if (fclose(out_file) != 0)
@@ -122,9 +136,9 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
     else if (in_upper_half && is_user(addr))
         qemu_plugin_register_vcpu_tb_exec_cb(tb, on_user, PLUGIN_CB_NO_REGS, NULL);
 
-    qemu_plugin_register_vcpu_tb_exec_inline(tb, PLUGIN_INLINE_ADD_U64, &count_all, insns);
+    qemu_plugin_register_vcpu_tb_exec_inline(tb, PLUGIN_INLINE_ADD_U64, &count->all, insns);
     if (insns == 1 && is_repeat(qemu_plugin_tb_get_insn(tb, 0)))
-        qemu_plugin_register_vcpu_tb_exec_inline(tb, PLUGIN_INLINE_ADD_U64, &count_repeats, 1);
+        qemu_plugin_register_vcpu_tb_exec_inline(tb, PLUGIN_INLINE_ADD_U64, &count->repeats, 1);
 }
 
 /* Reads a number that ends at the character last, and steps over both. */
@@ -140,6 +154,22 @@ static bool take_number(char **text, char last, uint64_t *ret_number)
     return true;
 }
 
+static bool map_counters(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    void *at = MAP_FAILED;
+
+    if (fd >= 0 && ftruncate(fd, sizeof(*count)) == 0)
+        at = mmap(NULL, sizeof(*count), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (fd >= 0)
+        close(fd);
+    if (at == MAP_FAILED)
+        return false;
+    count = at;
+    live = true;
+    return true;
+}
+
 static bool take_argument(char *arg)
 {
     char *value = strchr(arg, '=');
@@ -151,6 +181,8 @@ static bool take_argument(char *arg)
         return take_number(&value, '\0', &entry_addr);
     if (strncmp(arg, "image=", 6) == 0)
         return take_number(&value, '-', &image_start) && take_number(&value, '\0', &image_end);
+    if (strncmp(arg, "live=", 5) == 0)
+        return map_counters(value);
     if (strncmp(arg, "out=", 4) != 0 || out_file)
         return false;
     out_file = fopen(value, "w");
@@ -166,8 +198,8 @@ int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info_t *info, int
             return 1;
         }
     }
-    if (entry_addr == 0 || image_end == 0 || !out_file) {
-        fprintf(stderr, "icount: entry=, image= and out= are all needed\n");
+    if (entry_addr == 0 || image_end == 0 || !(out_file || live)) {
+        fprintf(stderr, "icount: entry=, image=, and out= or live= are needed\n");
         return 1;
     }
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);

@@ -8,9 +8,12 @@
 # The machine is the plainest that starts this kernel: no ACPI, no disk, no console. About 6 million
 # of the instructions counted here measure how fast the TSC and the local APIC's timer run. A guest
 # of a hypervisor does not execute them: it is told.
+#
+# With --ready FACTS (the program bench/facts of a build) it is LuminaGuard's own qemu backend that
+# boots, with its devices and the default root, and the count goes on until the agent is ready.
 set -eu
 
-usage="usage: icount.sh --kernel VMLINUX --initrd CPIO [--memory MIB] [--cpus N] [--max N]"
+usage="usage: icount.sh --kernel VMLINUX --initrd CPIO [--memory MIB] [--cpus N] [--max N] [--ready FACTS]"
 
 fail()
 {
@@ -23,9 +26,10 @@ initrd=
 memory=128
 cpus=1
 max=
+ready=
 while [ $# -gt 0 ]; do
     case $1 in
-    --kernel | --initrd | --memory | --cpus | --max)
+    --kernel | --initrd | --memory | --cpus | --max | --ready)
         [ $# -ge 2 ] || fail "$1: value missing; $usage"
         case $1 in
         --kernel) kernel=$2 ;;
@@ -33,6 +37,7 @@ while [ $# -gt 0 ]; do
         --memory) memory=$2 ;;
         --cpus) cpus=$2 ;;
         --max) max=$2 ;;
+        --ready) ready=$2 ;;
         esac
         shift 2
         ;;
@@ -85,6 +90,45 @@ image=$(readelf -lW "$kernel" | awk '$1 == "LOAD" { print $4, $6 }' | {
 
 gcc -std=c11 -D_GNU_SOURCE -Wall -Wextra -O2 -fPIC -shared -fvisibility=hidden \
     -o "$work/icount.so" "$here/icount.c"
+
+# Lays a QEMU that counts in the way of the real one, starts a VM and looks at the counters when its
+# agent has said that it is ready; the guest is idle then.
+count_to_ready()
+{
+    real=$(command -v qemu-system-x86_64)
+    mkdir "$work/bin" "$work/share"
+    # The backend wants to see the firmware where it is installed with QEMU.
+    ln -s "$(dirname "$real")/../share/qemu" "$work/share/qemu"
+    cat >"$work/bin/qemu-system-x86_64" <<WRAP
+#!/bin/bash
+args=()
+for arg; do args+=("\${arg/thread=multi/thread=single}"); done
+exec $real "\${args[@]}" -icount shift=6 \\
+    -plugin "$work/icount.so,entry=$entry,image=$image,live=$work/result"
+WRAP
+    chmod +x "$work/bin/qemu-system-x86_64"
+    mkfifo "$work/hold"
+    PATH=$work/bin:$PATH "$ready" --backend qemu --jail off --kernel "$kernel" --memory "$memory" --wait \
+        <"$work/hold" >"$work/facts" 2>"$work/log" &
+    facts_pid=$!
+    exec 3>"$work/hold"
+    while [ ! -s "$work/facts" ]; do
+        kill -0 "$facts_pid" 2>/dev/null || fail "no VM: $(tail -n 1 "$work/log")"
+        sleep 0.2
+    done
+    # shellcheck disable=SC2046  # six numbers
+    set -- $(od -An -v -tu8 -w48 -N 48 "$work/result")
+    exec 3>&-
+    wait "$facts_pid" || fail "$(tail -n 1 "$work/log")"
+    [ "$6" -gt 0 ] || [ "$5" -gt 0 ] || fail "init was not reached"
+    printf 'kernel entry to init: %s instructions; to agent ready: %s\n' \
+        $(($5 - $3 - ($6 - $4))) $(($1 - $3 - ($2 - $4)))
+}
+
+if [ -n "$ready" ]; then
+    count_to_ready
+    exit 0
+fi
 
 # -icount ties the guest's clock to its instruction count, so that waiting for a timer costs the
 # same number of instructions on a slow machine and on a fast one. -erms keeps the kernel from
