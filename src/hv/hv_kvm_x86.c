@@ -172,6 +172,10 @@ int kvm_arch_vm_create(struct kvm_vm *vm, struct lum_error *err)
     vm->arch = arch;
 
     int rc = set_up_vm(vm, arch, err);
+    if (rc == 0)
+        rc = read_cpuid(vm, &arch->cpuid, err);
+    if (rc == 0)
+        rc = read_msr_list(vm, arch, err);
     if (rc < 0)
         return rc;
 
@@ -261,25 +265,6 @@ int kvm_x86_get_msrs(const struct kvm_vcpu *vcpu, const uint32_t *indices, uint3
 
 /* ---- the vCPU ---- */
 
-/*
- * What all vCPUs share, by whichever comes first: under another hypervisor each CPUID instruction
- * behind it is an exit, half a millisecond in all, and so it is spent beside the rest of the start.
- */
-static int read_common(struct kvm_vm *vm, struct lum_error *err)
-{
-    int rc = 0;
-
-    plat_mutex_lock(vm->lock);
-    if (!vm->arch->read) {
-        rc = read_cpuid(vm, &vm->arch->cpuid, err);
-        if (rc == 0)
-            rc = read_msr_list(vm, vm->arch, err);
-        vm->arch->read = rc == 0;
-    }
-    plat_mutex_unlock(vm->lock);
-    return rc;
-}
-
 static int set_cpuid(struct kvm_vcpu *vcpu, struct lum_error *err)
 {
     const struct kvm_vm *vm = container_of(vcpu->base.vm, struct kvm_vm, base);
@@ -331,9 +316,7 @@ static int set_boot_msrs(struct kvm_vcpu *vcpu, struct lum_error *err)
 
 int kvm_arch_vcpu_create(struct kvm_vcpu *vcpu, struct lum_error *err)
 {
-    int rc = read_common(container_of(vcpu->base.vm, struct kvm_vm, base), err);
-    if (rc == 0)
-        rc = set_cpuid(vcpu, err);
+    int rc = set_cpuid(vcpu, err);
 
     if (rc == 0)
         rc = set_boot_msrs(vcpu, err);

@@ -9,7 +9,6 @@
 #define MSR_IA32_TSC 0x10u
 
 struct kvm_arch {
-    bool read; /* cpuid and msrs are; under the VM's lock until the first vCPU is made */
     struct cpuid_table cpuid; /* policy applied; the same for every vCPU but for its APIC id */
     uint32_t n_msrs;
     uint32_t msrs[ARCH_MAX_MSRS]; /* what a saved vCPU consists of, in loading order */
