@@ -7,6 +7,7 @@
 
 int cmd_backends(const struct args *args);
 int cmd_completion(const struct args *args);
+int cmd_doctor(const struct args *args);
 int cmd_help(const struct args *args);
 int cmd_run(const struct args *args);
 int cmd_version(const struct args *args);

@@ -60,7 +60,7 @@ void help_tool(void)
                  "Examples:\n");
     for (const struct command_row *c = command_table; c->name; c++) {
         /* What most people came for, and nothing about help to those who read help. */
-        size_t most = c->id == COMMAND_RUN ? 3 : c->id == COMMAND_BACKENDS ? 1 : 0;
+        size_t most = c->id == COMMAND_RUN ? 3 : c->id == COMMAND_DOCTOR ? 1 : 0;
 
         for (const struct example_row *e = c->examples; e->command && most > 0; e++) {
             if (!e->help)

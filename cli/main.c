@@ -18,6 +18,7 @@ static int dispatch(const struct args *args)
     switch (args->command->id) {
     case COMMAND_RUN: return cmd_run(args);
     case COMMAND_BACKENDS: return cmd_backends(args);
+    case COMMAND_DOCTOR: return cmd_doctor(args);
     case COMMAND_VERSION: return cmd_version(args);
     case COMMAND_HELP: return cmd_help(args);
     case COMMAND_COMPLETION: return cmd_completion(args);

@@ -51,8 +51,8 @@ int os_write(int fd, const void *data, size_t size);
 
 bool os_is_terminal(int fd);
 
-/* Size of the terminal on stdin; false when it has none. */
-bool os_terminal_size(uint32_t *ret_rows, uint32_t *ret_cols);
+/* Size of the terminal on a descriptor; false when it has none. */
+bool os_terminal_size(int fd, uint32_t *ret_rows, uint32_t *ret_cols);
 
 /*
  * Raw mode of the terminal on stdin. While it is on, anything that ends or stops the process, short

@@ -179,11 +179,11 @@ bool os_is_terminal(int fd)
     return isatty(fd) == 1;
 }
 
-bool os_terminal_size(uint32_t *ret_rows, uint32_t *ret_cols)
+bool os_terminal_size(int fd, uint32_t *ret_rows, uint32_t *ret_cols)
 {
     struct winsize size;
 
-    if (ioctl(0, TIOCGWINSZ, &size) < 0 || size.ws_row == 0 || size.ws_col == 0)
+    if (ioctl(fd, TIOCGWINSZ, &size) < 0 || size.ws_row == 0 || size.ws_col == 0)
         return false;
     *ret_rows = size.ws_row;
     *ret_cols = size.ws_col;

@@ -156,7 +156,7 @@ static void *courier_main(void *ctx)
             if (signals & (uint32_t)1 << n)
                 ignore(lum_exec_signal(exec, n, &err));
         }
-        if (resized && os_raw_active() && os_terminal_size(&rows, &cols))
+        if (resized && os_raw_active() && os_terminal_size(0, &rows, &cols))
             ignore(lum_exec_resize(exec, rows, cols, &err));
         leave(s);
     }
@@ -532,7 +532,7 @@ static int go(struct session *s)
     if (boot(s, &err) < 0)
         return fail(s, STATUS_OURS, &err, NULL);
     if (options.flags & LUM_EXEC_TTY)
-        (void)os_terminal_size(&options.rows, &options.cols);
+        (void)os_terminal_size(0, &options.rows, &options.cols);
     if (lum_vm_exec(s->vm, &options, &exec, &err) < 0)
         return fail_exec(s, &err);
     if (options.flags & LUM_EXEC_TTY) {

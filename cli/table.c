@@ -77,6 +77,13 @@ static const struct option_row backends_options[] = {
     {.name = NULL},
 };
 
+static const struct option_row doctor_options[] = {
+    {OPTION_JSON, 0, "json", NULL, VALUE_NONE, NULL, "print a JSON object",
+     "See\n.Sx JSON OUTPUT .\n"},
+    {OPTION_HELP, 'h', "help", NULL, VALUE_NONE, NULL, "show this help", NULL},
+    {.name = NULL},
+};
+
 static const struct option_row version_options[] = {
     {OPTION_JSON, 0, "json", NULL, VALUE_NONE, NULL, "print a JSON object", NULL},
     {OPTION_HELP, 'h', "help", NULL, VALUE_NONE, NULL, "show this help", NULL},
@@ -110,6 +117,15 @@ static const struct example_row backends_examples[] = {
     {"lumina backends", "what can run VMs here, best first",
      "See what can run VMs on this host:", 0, false},
     {"lumina backends --json", "the same for programs", NULL, 0, false},
+    {.command = NULL},
+};
+
+static const struct example_row doctor_examples[] = {
+    {"lumina doctor", "what this host can do, and what to mend",
+     "See whether VMs run on this host, how fast, and what to mend:", 0, false},
+    {"lumina doctor --json", "the same for programs", NULL, 0, false},
+    {"lumina doctor >report.txt 2>&1 || echo 'no VM can run here'", NULL,
+     "Ask the same in a script:", 0, false},
     {.command = NULL},
 };
 
@@ -157,6 +173,29 @@ const struct command_row command_table[] = {
      "chooses it, what it can do, and what was found.\n"
      "Each is probed with a small guest, which takes some milliseconds.\n",
      false, 0, backends_options, backends_examples},
+    {COMMAND_DOCTOR, "doctor", "[--json]", "Op Fl -json",
+     "Say what this host can do and what slows it",
+     "One line for each finding, worst first, with its remedy below where there is\n"
+     "something to do; the last line says what\n"
+     ".Cm run\n"
+     "will do here.\n"
+     "It is not guessed: a VM is started and thrown away.\n"
+     "Each finding is\n"
+     ".Bl -tag -width good\n"
+     ".It bad\n"
+     "no VM can run, or only with less protection;\n"
+     ".It slow\n"
+     "it costs time;\n"
+     ".It note\n"
+     "worth knowing, with little or nothing to gain;\n"
+     ".It good\n"
+     "as it should be.\n"
+     ".El\n"
+     ".Pp\n"
+     "Nothing on the host is changed.\n"
+     "What is tried, as namespaces and an empty cgroup, is gone at the end.\n"
+     "The exit status is 0 when a VM ran, however slowly, and 1 when none did.\n",
+     false, 0, doctor_options, doctor_examples},
     {COMMAND_VERSION, "version", "[--json]", "Op Fl -json", "Show the version",
      "Also as\n.Fl -version .\n", false, 0, version_options, version_examples},
     {COMMAND_HELP, "help", "[command]", "Op Ar command", "Show help about a command",

@@ -71,6 +71,7 @@ struct example_row {
 enum command_id {
     COMMAND_RUN,
     COMMAND_BACKENDS,
+    COMMAND_DOCTOR,
     COMMAND_VERSION,
     COMMAND_HELP,
     COMMAND_COMPLETION

@@ -117,6 +117,35 @@ struct lum_backend {
 LUM_API LUM_MUST_USE int lum_backends(struct lum_backend *list, size_t capacity, size_t *ret_count,
                                       struct lum_error *err);
 
+/* ---- the host ---- */
+
+enum lum_finding_state {
+    LUM_FINDING_GOOD = 1, /* as it should be */
+    LUM_FINDING_NOTE = 2, /* worth knowing; little or nothing to gain */
+    LUM_FINDING_SLOW = 3, /* costs time */
+    LUM_FINDING_BAD = 4   /* no VM can run, or only with less protection */
+};
+
+struct lum_finding {
+    char name[32];    /* what it is about, such as "kvm"; no name comes twice */
+    int32_t state;    /* enum lum_finding_state */
+    char found[256];  /* what was read, tried or measured; one line */
+    char remedy[256]; /* what to do, most often a command; one line. Never empty where the state is
+                         LUM_FINDING_SLOW or LUM_FINDING_BAD, else mostly */
+};
+
+/*
+ * Looks at what this host can do for VMs and what slows them, and fills at most capacity entries;
+ * *ret_count gets the number of findings there are. The first is named "run" and sums up: a VM was
+ * started with default options and thrown away, and found says how that went (LUM_FINDING_BAD: it
+ * did not run). The rest is in order of state, worst first. What could not be read is said so in
+ * found. Takes about as long as a start, and changes nothing on the host: what it creates to try
+ * things (a VM, namespaces, an empty cgroup) is gone when it returns. Errors: LUM_EINVAL (list NULL
+ * with capacity > 0), LUM_ENOMEM.
+ */
+LUM_API LUM_MUST_USE int lum_doctor(struct lum_finding *list, size_t capacity, size_t *ret_count,
+                                    struct lum_error *err);
+
 /* ---- machines ---- */
 
 typedef struct lum_vm lum_vm;

@@ -58,7 +58,7 @@ wrong "help about nothing" "lumina: unknown command nosuch (see lumina --help)" 
 
 lum --help
 is "help: status and stderr" "$rc:$err" "0:"
-for command in run backends version help completion; do
+for command in run backends doctor version help completion; do
     has "help names $command" "$out" "
   $command "
     lum help "$command"

@@ -96,12 +96,15 @@ type_line "clear; '$LUMINA' run -q -e PS1='bare> '"
 check "no command on a terminal: a shell with one" shows "bare>"
 type_line "tty; exit 7"
 check "its terminal" shows "/dev/pts/0"
+# What is typed before the tool has ended is still the command's, and lost.
+shows "outer>"
 type_line 'echo "status $?"'
 check "its status" shows "status 7"
 
 type_line "clear; '$LUMINA' run -q -- sh -c 'read line; echo \"read \$line\"'"
 type_line "a line"
 check "a terminal without --tty is read by lines" shows "read a line"
+shows "outer>"
 
 # The terminal signals the whole foreground group: the VM's process must not take it for its own.
 type_line "clear; '$LUMINA' run -q -- sh -c 'trap \"echo caught; exit 6\" INT; echo run-\$((4 + 1))
@@ -109,6 +112,7 @@ while :; do sleep 0.1; done'"
 check "a command without a terminal" shows "run-5"
 keys C-c
 check "Ctrl-C is the command's" shows ".*caught"
+shows "outer>"
 type_line 'echo "status $?"'
 check "its status then" shows "status 6"
 

@@ -467,6 +467,25 @@ static int count_fds(void)
     return n;
 }
 
+/* What the host can do, and that the sum of it is what a start of a VM showed. */
+static void test_doctor(void)
+{
+    struct lum_finding list[64], first;
+    struct lum_error err;
+    size_t n = 0, n_again = 0;
+
+    ok(lum_doctor(NULL, 1, &n, &err) == LUM_EINVAL && lum_doctor(list, 1, NULL, NULL) == LUM_EINVAL,
+       "doctor: wrong arguments");
+    int rc = lum_doctor(list, 64, &n, &err);
+    if (!ok(rc == 0 && n > 10 && n <= 64, "doctor: %zu findings", n))
+        return;
+    ok(strcmp(list[0].name, "run") == 0 && list[0].state != LUM_FINDING_BAD, "doctor: %s: %s",
+       list[0].name, list[0].found);
+    memset(&first, 0, sizeof(first));
+    ok(lum_doctor(&first, 1, &n_again, NULL) == 0 && n_again == n && strcmp(first.name, "run") == 0,
+       "doctor: a short list holds the sum");
+}
+
 int main(int argc, char **argv)
 {
     struct lum_backend list[16];
@@ -505,6 +524,7 @@ int main(int argc, char **argv)
     test_figures(vm);
     test_ends(vm);
     test_shapes();
+    test_doctor();
     /* The last VM's process is reaped in the background, which closes the last descriptor. */
     for (int i = 0; i < 1000 && count_fds() != fds; i++)
         usleep(10000);

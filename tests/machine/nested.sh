@@ -35,6 +35,19 @@ boots "early messages on the serial port" 'guest: .*kvm-clock: Using' -v \
     --kernel-args '8250.nr_uarts=1 earlyprintk=ttyS0 loglevel=7' -- true
 boots "16 vCPUs" '^16$' --cpus 16 -- nproc
 sh ./cgroup.sh ./lumina
+# Here KVM is whole, there is no QEMU, and root may have cgroups.
+echo '+memory +pids +cpu' >/sys/fs/cgroup/cgroup.subtree_control
+timeout 200 ./lumina doctor >doctor 2>&1
+doctor_rc=$?
+says() {
+    if [ "$doctor_rc" = 0 ] && grep -q "$2" doctor; then echo "ok 0 - doctor: $1"; else echo "not ok 0 - doctor: $1"; fi
+}
+says "KVM is whole" '^good  kvm  *whole: '
+says "runs on it at hardware speed" '^good  runs on kvm at hardware speed'
+says "namespaces work" '^good  user namespaces '
+says "cgroups with limits" '^good  cgroups '
+says "QEMU is not there and not needed" '^note  qemu '
+sed 's/^/# /' doctor
 ./lumina run --timing -- uname -a
 RUN
 cp "$build/bzImage" "$work/"
