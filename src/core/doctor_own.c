@@ -204,6 +204,7 @@ static bool qemu_version(const char *program, char *ret_version, size_t room)
     const char *const argv[] = {"/bin/sh", "-c", "exec \"$0\" --version >&3", program, NULL};
     AUTO(plat_close) plat_fd out = PLAT_FD_NONE;
     static const char mark[] = " version ";
+    struct plat_start start = PLAT_START_INIT;
     struct plat_process *process;
     struct lum_error ignored;
     char text[512];
@@ -212,7 +213,10 @@ static bool qemu_version(const char *program, char *ret_version, size_t room)
     if (plat_pipe(pipe, &ignored) < 0)
         return false;
     out = pipe[0];
-    int rc = plat_process_start(argv, NULL, &pipe[1], 1, PLAT_FD_NONE, false, &process, &ignored);
+    start.argv = argv;
+    start.fds = &pipe[1];
+    start.n_fds = 1;
+    int rc = plat_process_start(&start, &process, &ignored);
     plat_close(&pipe[1]);
     if (rc < 0)
         return false;
