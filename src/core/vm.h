@@ -91,7 +91,7 @@ int spec_from_options(const struct lum_vm_options *opts, struct vm_spec *spec,
 
 /* The caller's error or a local one: inside the library err is never NULL. */
 #define API_ERROR(err)                                                                             \
-    struct lum_error local_error_ = {0}; \
+    struct lum_error local_error_ = {0};                                                           \
     struct lum_error *e = (err) ? (err) : &local_error_
 
 #endif
