@@ -58,7 +58,7 @@ static int explain_open(int os_errno, struct lum_error *err)
     case EPERM:
         return lum_fail(err, LUM_EACCES,
                         "open /dev/kvm: permission denied: add yourself to group kvm "
-                        "(sudo usermod -aG kvm $USER) and log in again");
+                        "(sudo usermod -aG kvm $USER) and log in again, or see `lumina doctor`");
     case ENOENT:
     case ENODEV:
     case ENXIO:
