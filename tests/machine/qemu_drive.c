@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -272,6 +273,9 @@ static void rig_close(struct rig *r)
     plat_close(&r->pipe[0]);
     plat_close(&r->pipe[1]);
     vm_spec_done(&r->spec);
+    /* The machine kills its QEMU and leaves it: a worker ends soon after, this program does not. */
+    while (waitpid(-1, NULL, 0) > 0)
+        ;
 }
 
 static bool read_all(plat_fd fd, uint8_t *buf, size_t size, int timeout_ms)
@@ -470,12 +474,8 @@ static void test_bad_kernel(void)
     rig_open(&r);
     plat_close(&r.spec.kernel);
     must(plat_memfile("kernel", text, sizeof(text), &r.spec.kernel, &err), &err);
-    ok(call(&r, call_create) == 0, "create with a kernel that is none");
-    call(&r, call_start);
-    ok(await(&r, ENDED, 20000) && r.end == MACHINE_CRASHED, "ends");
-    ok(strncmp(r.end_text, "QEMU ended with status 1: ", 26) == 0, "with QEMU's reason: %s",
-       r.end_text);
-    ok(r.seen[AGENT_GIVEN] == 0, "no agent");
+    ok(call(&r, call_create) == LUM_EFORMAT && !r.machine && qemu_pid() == 0,
+       "a kernel that is none is refused before QEMU sees it: %s", r.err.text);
     rig_close(&r);
 }
 
