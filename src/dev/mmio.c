@@ -250,6 +250,15 @@ static void reset(struct vdev *dev)
         queue_clear(&dev->queues[i]);
 }
 
+/* Whether the driver may say FEATURES_OK together with these bits. */
+static bool features_ok(const struct vdev *dev, uint32_t status)
+{
+    const uint32_t before = STATUS_ACKNOWLEDGE | STATUS_DRIVER;
+
+    return (status & before) == before && (dev->negotiated & VIRTIO_F_VERSION_1) &&
+           (dev->negotiated & ~dev->features) == 0;
+}
+
 /* 3.1.1: bits are only ever added, by the driver in this order; 0 resets. */
 static void write_status(struct vdev *dev, uint32_t value)
 {
@@ -266,8 +275,7 @@ static void write_status(struct vdev *dev, uint32_t value)
         return;
     }
     uint32_t added = value & ~now;
-    if ((added & STATUS_FEATURES_OK) &&
-        (!(dev->negotiated & VIRTIO_F_VERSION_1) || (dev->negotiated & ~dev->features) != 0))
+    if ((added & STATUS_FEATURES_OK) && !features_ok(dev, value))
         added &= ~(uint32_t)(STATUS_FEATURES_OK | STATUS_DRIVER_OK);
     if ((added & STATUS_DRIVER_OK) && !((now | added) & STATUS_FEATURES_OK)) {
         vdev_needs_reset(dev, "DRIVER_OK without FEATURES_OK");
@@ -346,8 +354,12 @@ static void write_queue(struct vdev *dev, uint64_t offset, uint32_t value)
     if (dev->queue_select >= dev->ops->n_queues)
         return;
     struct vq *q = &dev->queues[dev->queue_select];
-    /* 4.2.2.2: nothing of a ready queue changes, and of no queue once the device runs. */
-    if ((dev->status & STATUS_DRIVER_OK) || (q->ready && offset != REG_QUEUE_READY)) {
+    /*
+     * 3.1.1 and 4.2.2.2: queues are set up between FEATURES_OK and DRIVER_OK and at no other time,
+     * and nothing of a ready one changes.
+     */
+    if (!(dev->status & STATUS_FEATURES_OK) || (dev->status & STATUS_DRIVER_OK) ||
+        (q->ready && offset != REG_QUEUE_READY)) {
         ignore_write(dev, offset);
         return;
     }

@@ -259,6 +259,33 @@ static void test_cve_2026_5747_status_only_grows(void)
     stage_done(&s);
 }
 
+/* CVE-2026-5747: the driver's steps have an order, and queues belong between two of them. */
+static void test_cve_2026_5747_order(void)
+{
+    struct stage s;
+
+    stage_init(&s, &plain_ops, false, false);
+    for (uint32_t status = 0; status < FEATURES_OK; status = status * 2 + 1) {
+        if (status == 7) /* DRIVER_OK: another test's */
+            break;
+        if (status)
+            fake_write(&s.d, 0x70, status);
+        fake_queue_setup(&s.d, 0, 32);
+        ok(fake_read(&s.d, 0x44) == 0 && s.dev.queues[0].size == 0 && s.dev.queues[0].desc == 0,
+           "CVE-2026-5747: no queue register has an effect at status %u", status);
+    }
+    fake_write(&s.d, 0x70, 0);
+    fake_write(&s.d, 0x24, 1);
+    fake_write(&s.d, 0x20, 1);
+    fake_write(&s.d, 0x70, FEATURES_OK);
+    ok(fake_read(&s.d, 0x70) == 0, "FEATURES_OK is refused without ACKNOWLEDGE and DRIVER");
+    fake_write(&s.d, 0x70, DRIVER | FEATURES_OK);
+    ok(fake_read(&s.d, 0x70) == DRIVER, "and without ACKNOWLEDGE");
+    fake_write(&s.d, 0x70, ACKNOWLEDGE | DRIVER | FEATURES_OK);
+    ok(fake_read(&s.d, 0x70) == (ACKNOWLEDGE | DRIVER | FEATURES_OK), "but not with both");
+    stage_done(&s);
+}
+
 static void test_queue_checks(void)
 {
     static const struct {
@@ -374,6 +401,7 @@ int main(void)
     test_negotiation();
     test_cve_2026_5747_queue_frozen();
     test_cve_2026_5747_status_only_grows();
+    test_cve_2026_5747_order();
     test_queue_checks();
     test_kicks();
     return tap_done();
