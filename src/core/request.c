@@ -5,7 +5,9 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,19 +15,40 @@
 #include "core/vm.h"
 #include "proto.h"
 
+/*
+ * In a build folder everything lies together; an installed library has its helpers in libexec. It
+ * does not move while it is loaded, so one look is enough for the process.
+ */
+static const char *own_folder(struct lum_error *err)
+{
+    static _Atomic(char *) known;
+    AUTO(auto_free) char *dir = atomic_load(&known);
+    char vmm[4096], *none = NULL;
+
+    if (dir)
+        return STEAL(dir);
+    if (plat_self_dir(&dir, err) < 0)
+        return NULL;
+    snprintf(vmm, sizeof(vmm), "%s/%s", dir, vmm_programs[0].file);
+    if (access(vmm, X_OK) < 0) {
+        free(dir);
+        dir = lum_strdup(LUMINA_LIBEXEC_DIR);
+    }
+    if (!dir) {
+        lum_fail(err, LUM_ENOMEM, "own folder: out of memory");
+        return NULL;
+    }
+    return atomic_compare_exchange_strong(&known, &none, dir) ? STEAL(dir) : none;
+}
+
 int vmm_file(const char *name, char **ret_path, struct lum_error *err)
 {
-    AUTO(auto_free) char *dir = NULL;
-    char vmm[4096], path[4096];
-    int rc = plat_self_dir(&dir, err);
+    const char *dir = own_folder(err);
+    char path[4096];
 
-    if (rc < 0)
-        return rc;
-    /* In a build folder everything lies together; an installed library has its helpers in libexec.
-     */
-    snprintf(vmm, sizeof(vmm), "%s/%s", dir, vmm_programs[0].file);
-    const char *base = access(vmm, X_OK) == 0 ? dir : LUMINA_LIBEXEC_DIR;
-    int n = snprintf(path, sizeof(path), "%s/%s", base, name);
+    if (!dir)
+        return err->code;
+    int n = snprintf(path, sizeof(path), "%s/%s", dir, name);
     if (n < 0 || (size_t)n >= sizeof(path))
         return lum_fail(err, LUM_EINVAL, "%s: path too long", name);
     *ret_path = lum_strdup(path);
