@@ -298,14 +298,20 @@ static void *stdin_main(void *ctx)
 
 /* ---- the run ---- */
 
-static int start_thread(void *(*entry)(void *), struct session *s, pthread_t *ret_thread)
+static int start_thread(void *(*entry)(void *), struct session *s, pthread_t *ret_thread,
+                        struct lum_error *err)
 {
     pthread_t thread;
     int rc = pthread_create(&thread, NULL, entry, s);
 
     if (rc != 0) {
-        ui_error("create a thread: %s", strerror(rc));
-        return -1;
+        *err = (struct lum_error){.code = LUM_EOS, .domain = LUM_DOMAIN_ERRNO, .os_code = rc};
+        (void)ui_format(err->text, sizeof(err->text), "create a thread: %s%s", strerror(rc),
+                        rc == EAGAIN  ? "; remedy: a higher limit of processes (ulimit -u)"
+                        : rc == EPERM ? "; remedy: a sandbox around us has to let clone3 pass, or "
+                                        "answer ENOSYS to it"
+                                      : "");
+        return LUM_EOS;
     }
     if (ret_thread)
         *ret_thread = thread;
@@ -387,12 +393,11 @@ static int attend(struct session *s, lum_exec *exec, struct lum_error *err)
     pthread_t stderr_thread;
     int rc;
 
-    if (start_thread(courier_main, s, NULL) < 0 || start_thread(stdin_main, s, NULL) < 0 ||
-        (!tty && start_thread(stderr_main, s, &stderr_thread) < 0)) {
+    if (start_thread(courier_main, s, NULL, err) < 0 ||
+        start_thread(stdin_main, s, NULL, err) < 0 ||
+        (!tty && start_thread(stderr_main, s, &stderr_thread, err) < 0)) {
         /* Without its streams the command may never end. */
-        ignore(lum_vm_stop(s->vm, 0, err));
-        err->code = LUM_EOS;
-        (void)ui_format(err->text, sizeof(err->text), "cannot move the streams of the command");
+        ignore(lum_vm_stop(s->vm, 0, NULL));
         return LUM_EOS;
     }
     pump(s, &s->out, exec);
@@ -562,6 +567,7 @@ static int go(struct session *s)
 int session_run(const struct run_plan *plan)
 {
     struct session *s = &session;
+    struct lum_error err;
     int status;
     int rc = os_signals_open();
 
@@ -572,8 +578,8 @@ int session_run(const struct run_plan *plan)
     s->plan = plan;
     s->out = (struct sink){.stream = LUM_STDOUT, .fd = 1};
     s->err = (struct sink){.stream = LUM_STDERR, .fd = 2};
-    if (start_thread(watch_main, s, NULL) < 0)
-        return STATUS_OURS;
+    if (start_thread(watch_main, s, NULL, &err) < 0)
+        return fail(s, STATUS_OURS, &err, NULL);
     status = go(s);
     if (plan->timing)
         show_timings(s);

@@ -56,7 +56,8 @@ int lum_fail_errno(struct lum_error *err, int os_errno, const char *fmt, ...)
     va_end(ap);
 
     size_t len = strlen(err->text);
-    snprintf(err->text + len, sizeof(err->text) - len, ": %s", strerror(os_errno));
+    snprintf(err->text + len, sizeof(err->text) - len, ": %s%s", strerror(os_errno),
+             os_errno == EMFILE ? "; remedy: a higher limit of open files (ulimit -n)" : "");
     return code;
 }
 

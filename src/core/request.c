@@ -55,6 +55,26 @@ int vmm_file(const char *name, char **ret_path, struct lum_error *err)
     return *ret_path ? 0 : lum_fail(err, LUM_ENOMEM, "%s: out of memory", name);
 }
 
+/*
+ * What finds a program and its libraries, and nothing else: the rest of the caller's environment
+ * may hold secrets, and a guest that broke out would read them.
+ */
+static const char *const passed_on[] = {"PATH=", "LD_LIBRARY_PATH="};
+#define PASSED_ON ARRAY_LEN(passed_on)
+
+static void pick_environment(const char *ret_env[static PASSED_ON + 1])
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < PASSED_ON; i++)
+        for (char **e = environ; e && *e; e++)
+            if (strncmp(*e, passed_on[i], strlen(passed_on[i])) == 0) {
+                ret_env[n++] = *e;
+                break;
+            }
+    ret_env[n] = NULL;
+}
+
 int vmm_start(const struct vmm_program *program, const char *argv[], const struct vmm_fence *fence,
               plat_fd log, struct plat_process **ret_process, struct jail_group **ret_group,
               plat_fd *ret_control, struct lum_error *err)
@@ -64,6 +84,7 @@ int vmm_start(const struct vmm_program *program, const char *argv[], const struc
     AUTO(plat_close) plat_fd file = PLAT_FD_NONE, ours = PLAT_FD_NONE, theirs = PLAT_FD_NONE;
     AUTO(plat_close) plat_fd device = PLAT_FD_NONE;
     struct plat_start start = PLAT_START_INIT;
+    const char *env[PASSED_ON + 1];
     plat_fd pair[2];
     uint64_t size;
     int rc = vmm_file(program->file, &path, err);
@@ -83,6 +104,8 @@ int vmm_start(const struct vmm_program *program, const char *argv[], const struc
     argv[0] = path;
     start.argv = argv;
     start.program = file;
+    pick_environment(env);
+    start.env = env;
     start.fds = (const plat_fd[]){theirs, device};
     start.n_fds = device >= 0 ? 2 : 1;
     start.err_fd = log;

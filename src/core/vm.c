@@ -255,17 +255,22 @@ static bool last_backend(const struct vmm_program *program, size_t i)
     return !program[1].file && !program->backends[i + 1];
 }
 
+static bool another_may_do(int rc)
+{
+    return rc == LUM_ENOTSUP || rc == LUM_EACCES;
+}
+
 /*
  * "auto": each backend in order, where it runs guests at hardware speed; the last one as it is.
- * Then whatever can run at all.
+ * Then whatever can run at all. A device that this user may not open is no reason to stop.
  */
 static int create_somewhere(lum_vm *vm, struct vm_spec *spec, struct lum_error *err)
 {
     int rc = LUM_ENOTSUP;
 
     for (int pass = 0; pass < 2; pass++) {
-        for (const struct vmm_program *p = vmm_programs; p->file && rc == LUM_ENOTSUP; p++)
-            for (size_t i = 0; p->backends[i] && rc == LUM_ENOTSUP; i++)
+        for (const struct vmm_program *p = vmm_programs; p->file && another_may_do(rc); p++)
+            for (size_t i = 0; p->backends[i] && another_may_do(rc); i++)
                 if (pass == 0 || !last_backend(p, i))
                     rc = create_with(vm, p, p->backends[i], pass == 0 && !last_backend(p, i), spec,
                                      err);

@@ -14,6 +14,14 @@ int jail_landlock(bool *ret_active, struct lum_error *err);
 
 enum jail_mode jail_current_mode(void);
 
+/*
+ * Makes the error of a wall that could not be built one that names its remedy, where what is around
+ * this process is the reason.
+ */
+int jail_refused(struct lum_error *err, const char *weaker);
+#define JAIL_OR_SECCOMP "seccomp"
+#define JAIL_OR_OFF     "off"
+
 /* 0 or -errno with the step that failed; plain system calls only. */
 int jail_pivot(const char **ret_step); /* to what is mounted on the staging folder, /proc */
 int jail_drop_capabilities(const char **ret_step); /* for good: not even an exec brings one back */

@@ -7,10 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/nsfs.h>
 #include <linux/securebits.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -37,6 +39,21 @@ static struct {
     int mason_rc;
     struct lum_error mason_error;
 } jail = {.mode = JAIL_OFF, .net_socket = -1};
+
+int jail_refused(struct lum_error *err, const char *weaker)
+{
+    struct lum_error inner = *err;
+
+    if (err->domain != LUM_DOMAIN_ERRNO || (err->os_code != EPERM && err->os_code != EACCES &&
+                                            err->os_code != ENOSYS && err->os_code != ENOSPC))
+        return err->code;
+    err->code = LUM_EACCES;
+    snprintf(err->text, sizeof(err->text),
+             "%s%.110s: a container or sandbox around us forbids it, or this kernel is old; "
+             "remedy: allow it there, or the weaker jail \"%s\"",
+             strncmp(inner.text, "jail: ", 6) == 0 ? "" : "jail: ", inner.text, weaker);
+    return err->code;
+}
 
 /* ---- early ---- */
 
@@ -65,17 +82,74 @@ int jail_pivot(const char **ret_step)
     return chdir("/") < 0 ? -errno : 0;
 }
 
+static int not_in_force(struct lum_error *err, const char *what)
+{
+    return lum_fail(err, LUM_EINTERNAL, "jail: self-check: %s; no guest is run", what);
+}
+
+/*
+ * The one user of the map is this one; the whole machine's, or a container's, has more. Whoever is
+ * root there could do to the machine what is done next to a namespace.
+ */
+static bool user_is_alone(void)
+{
+    char map[64];
+    int fd = open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : plat_read(fd, map, sizeof(map) - 1);
+
+    if (fd >= 0)
+        close(fd);
+    while (n > 0 && (map[n - 1] == '\n' || map[n - 1] == ' '))
+        n--;
+    return n > 1 && map[n - 1] == '1' && map[n - 2] == ' ' && !memchr(map, '\n', (size_t)n);
+}
+
+/* Made by this user namespace: of an outer one the kernel names no owner. */
+static bool namespace_is_own(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC), owner = -1;
+
+    if (fd >= 0) {
+        owner = ioctl(fd, NS_GET_USERNS);
+        close(fd);
+    }
+    if (owner >= 0)
+        close(owner);
+    return owner >= 0;
+}
+
+/* While there is a /proc, and before anything is mounted. */
+static int check_namespaces(struct lum_error *err)
+{
+    if (!user_is_alone())
+        return not_in_force(err, "the user namespace is not in force");
+    if (getpid() != 1)
+        return not_in_force(err, "the pid namespace is not in force");
+    if (!namespace_is_own("/proc/self/ns/mnt"))
+        return not_in_force(err, "the mount namespace is not in force");
+    if (!namespace_is_own("/proc/self/ns/ipc"))
+        return not_in_force(err, "the ipc namespace is not in force");
+    if (!namespace_is_own("/proc/self/ns/uts"))
+        return not_in_force(err, "the uts namespace is not in force");
+    return 0;
+}
+
 static int empty_root(struct lum_error *err)
 {
     const char *step = "mount an empty root";
-    int rc = 0;
+    int rc = check_namespaces(err);
 
+    if (rc < 0)
+        return rc;
     if (mount("none", STAGING, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
               "size=4k,nr_inodes=1,mode=555") < 0)
         rc = -errno;
     if (rc == 0)
         rc = jail_pivot(&step);
-    return rc < 0 ? lum_fail_errno(err, -rc, "jail: %s", step) : 0;
+    if (rc == 0)
+        return 0;
+    lum_fail_errno(err, -rc, "jail: %s", step);
+    return jail_refused(err, JAIL_OR_SECCOMP);
 }
 
 /*
@@ -87,8 +161,10 @@ static int build_walls(struct lum_error *err)
     int rc = 0;
 
     if (unshare(CLONE_NEWNET) < 0 ||
-        (jail.net_socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) < 0)
-        return lum_fail_errno(err, errno, "jail: network namespace");
+        (jail.net_socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) < 0) {
+        lum_fail_errno(err, errno, "jail: network namespace");
+        return jail_refused(err, JAIL_OR_SECCOMP);
+    }
     if (jail.mason_closes)
         rc = empty_root(err);
     jail.root_closed = rc == 0 && jail.mason_closes;
@@ -139,8 +215,10 @@ static int enter_offline(struct lum_error *err)
         return jail.mason_rc;
     }
     int net = ioctl(jail.net_socket, SIOCGSKNS);
-    if (net < 0 || setns(net, CLONE_NEWNET) < 0)
-        rc = lum_fail_errno(err, errno, "jail: enter the network namespace");
+    if (net < 0 || setns(net, CLONE_NEWNET) < 0) {
+        lum_fail_errno(err, errno, "jail: enter the network namespace");
+        rc = jail_refused(err, JAIL_OR_SECCOMP);
+    }
     plat_close(&net);
     plat_close(&jail.net_socket);
     return rc;
@@ -161,11 +239,6 @@ int jail_drop_capabilities(const char **ret_step)
 }
 
 /* ---- self-check ---- */
-
-static int not_in_force(struct lum_error *err, const char *what)
-{
-    return lum_fail(err, LUM_EINTERNAL, "jail: self-check: %s; no guest is run", what);
-}
 
 static bool capabilities_left(void)
 {
@@ -201,16 +274,17 @@ static bool network_is_dead(void)
     struct ifreq lo = {.ifr_name = "lo"};
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     bool dead = fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &lo) == 0 && !(lo.ifr_flags & IFF_UP);
+    int net = dead ? ioctl(fd, SIOCGSKNS) : -1; /* which is refused for an outer one */
 
     if (fd >= 0)
         close(fd);
-    return dead;
+    if (net >= 0)
+        close(net);
+    return net >= 0;
 }
 
 static int check_walls(struct lum_error *err)
 {
-    if (getpid() != 1)
-        return not_in_force(err, "the pid namespace is not in force");
     if (!root_is_empty())
         return not_in_force(err, "the root folder is not empty");
     if (!network_is_dead())
@@ -266,9 +340,8 @@ static int seal(const char *role, struct lum_error *err)
 {
     if (jail.mode == JAIL_OFF)
         return 0;
-    int rc = seccomp_enter(role, err);
-    if (rc < 0)
-        return rc;
+    if (seccomp_enter(role, err) < 0)
+        return jail_refused(err, JAIL_OR_OFF);
     /* seccomp io vcpu: prctl(0=PR_GET_SECCOMP) */
     if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 2)
         return not_in_force(err, "the system call filter is not in force");

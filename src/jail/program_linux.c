@@ -86,8 +86,9 @@ static int show_file(const char *path)
     if (fd < 0)
         return -errno;
     close(fd);
+    /* A device is written through a read-only mount all the same. */
     return bind(path, place,
-                strncmp(path, "/dev/", 5) == 0 ? NO_SETUID : READ_ONLY | NO_SETUID | NO_DEVICES);
+                READ_ONLY | NO_SETUID | (strncmp(path, "/dev/", 5) == 0 ? 0 : NO_DEVICES));
 }
 
 /* The system's folders, and the top one of a program that is kept elsewhere (/nix, /opt). */
@@ -125,9 +126,10 @@ static int make_view(const char *program, const char **ret_step)
         rc = show_file(files[i]);
     if (rc < 0)
         return rc;
-    *ret_step = "mount its /proc (a container that hides parts of /proc forbids it; remedy: the "
-                "jail \"seccomp\")";
-    if (mount("proc", STAGING "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+    *ret_step = "mount its /proc";
+    /* Read-only: where the user is a container's root, settings of the whole machine are in it. */
+    if (mount("proc", STAGING "/proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) <
+        0)
         return -errno;
     rc = jail_pivot(ret_step);
     if (rc == 0 && mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV,
@@ -168,17 +170,25 @@ static int make_view(const char *program, const char **ret_step)
  * init_module, finit_module, delete_module, kexec_load, reboot, swapon, swapoff, acct,
  * open_by_handle_at, clock_settime, settimeofday, adjtimex, iopl?, ioperm?, modify_ldt? */
 
+struct view {
+    const char *program;
+    bool walled, entered; /* how far it came */
+};
+
 static int enter_view(void *ctx, const char **ret_step)
 {
-    const char *program = ctx;
+    struct view *view = ctx;
     struct lum_error err;
-    int rc = jail_current_mode() == JAIL_DEFAULT ? make_view(program, ret_step) : 0;
+    int rc = jail_current_mode() == JAIL_DEFAULT ? make_view(view->program, ret_step) : 0;
 
     if (rc == 0)
         rc = jail_drop_capabilities(ret_step);
+    if (rc < 0)
+        return rc;
+    view->walled = true;
     *ret_step = "filter its system calls";
-    if (rc == 0 && seccomp_enter("program", &err) < 0)
-        rc = -(int)err.os_code;
+    rc = seccomp_enter("program", &err) < 0 ? -(int)err.os_code : 0;
+    view->entered = rc == 0;
     return rc;
 }
 
@@ -186,6 +196,7 @@ int jail_start_program(const struct plat_start *start, struct plat_process **ret
                        struct lum_error *err)
 {
     struct plat_start fenced = *start;
+    struct view view = {.program = start->argv[0]};
     enum jail_mode mode = jail_current_mode();
 
     if (mode == JAIL_OFF)
@@ -194,8 +205,11 @@ int jail_start_program(const struct plat_start *start, struct plat_process **ret
     if (rc < 0)
         return rc;
     fenced.enter = enter_view;
-    fenced.enter_ctx = (void *)(uintptr_t)start->argv[0];
+    fenced.enter_ctx = &view;
     if (mode == JAIL_DEFAULT)
         fenced.clone_flags = CLONE_NEWNS | CLONE_NEWPID;
-    return plat_process_start(&fenced, ret_process, err);
+    rc = plat_process_start(&fenced, ret_process, err);
+    if (rc == 0 || view.entered)
+        return rc;
+    return jail_refused(err, view.walled ? JAIL_OR_OFF : JAIL_OR_SECCOMP);
 }

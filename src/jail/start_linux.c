@@ -13,7 +13,9 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <pthread.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -81,7 +83,8 @@ static int write_map(const char *path, unsigned id)
 /*
  * To nobody, keeping only the group that may open the hypervisor's device. System calls and not
  * the C library's functions, which would change all threads of the caller. An id that does not
- * exist here (EINVAL) means that this root is not the machine's: then it stays what it is.
+ * exist here (EINVAL), or groups that nobody may change (EPERM), mean that this root is not the
+ * machine's: then it stays what it is.
  */
 static int drop_root(struct walls *w, const char **ret_step)
 {
@@ -89,7 +92,7 @@ static int drop_root(struct walls *w, const char **ret_step)
 
     *ret_step = "become nobody";
     if (syscall(SYS_setgroups, group ? 1 : 0, &group) < 0)
-        return errno == EINVAL ? 0 : -errno;
+        return errno == EINVAL || errno == EPERM ? 0 : -errno;
     if (syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY) < 0)
         return errno == EINVAL ? 0 : -errno;
     if (syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY) < 0)
@@ -124,6 +127,29 @@ static int enter_walls(void *ctx, const char **ret_step)
 
 /* ---- in the caller ---- */
 
+/*
+ * Becoming nobody makes the memory that child and caller share undumpable for a moment, which the
+ * child then puts back: one at a time, or one thread would take another's moment for the caller's
+ * own choice. A fork of the caller waits until none is under way.
+ */
+static pthread_mutex_t dropping = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t dropping_once = PTHREAD_ONCE_INIT;
+
+static void lock_dropping(void)
+{
+    pthread_mutex_lock(&dropping);
+}
+
+static void unlock_dropping(void)
+{
+    pthread_mutex_unlock(&dropping);
+}
+
+static void mind_forks(void)
+{
+    pthread_atfork(lock_dropping, unlock_dropping, unlock_dropping);
+}
+
 static bool has_root_powers(void)
 {
     const uint32_t need = 1u << CAP_SYS_ADMIN | 1u << CAP_SETUID | 1u << CAP_SETGID;
@@ -146,14 +172,41 @@ static bool reads_as(const char *path, char digit)
     return n >= 1 && text[0] == digit && (n == 1 || text[1] == '\n');
 }
 
+#define OR_SECCOMP "or the weaker jail \"seccomp\""
+
+static int refuse(struct lum_error *err, int os_errno, const char *fmt, ...) LUM_PRINTF(3, 4);
+
+static int refuse(struct lum_error *err, int os_errno, const char *fmt, ...)
+{
+    char text[sizeof(err->text)];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    lum_fail(err, LUM_EACCES, "jail: %s", text);
+    err->domain = LUM_DOMAIN_ERRNO;
+    err->os_code = os_errno;
+    return err->code;
+}
+
+/* Why there are no namespaces, and what to do. Other failures stay as they are. */
 static int explain(struct lum_error *err, int os_errno)
 {
     const char *sysctl = NULL;
     struct lum_error inner = *err;
 
+    if ((os_errno == ENOENT || os_errno == EROFS) && access("/proc/self/uid_map", W_OK) < 0)
+        return refuse(err, os_errno,
+                      "/proc is %s; remedy: mount it (mount -t proc proc /proc), " OR_SECCOMP,
+                      os_errno == ENOENT ? "missing" : "read-only");
     if (os_errno != EPERM && os_errno != EACCES && os_errno != ENOSPC && os_errno != EUSERS &&
         os_errno != EINVAL && os_errno != ENOSYS)
         return err->code;
+    if (prctl(PR_GET_DUMPABLE) != 1)
+        return refuse(err, os_errno,
+                      "this process is not dumpable (it has changed its user, or asked for it), so "
+                      "its /proc is root's; remedy: prctl(PR_SET_DUMPABLE, 1), " OR_SECCOMP);
     if (reads_as("/proc/sys/user/max_user_namespaces", '0'))
         sysctl = "user.max_user_namespaces=10000";
     else if (reads_as("/proc/sys/kernel/unprivileged_userns_clone", '0'))
@@ -161,18 +214,13 @@ static int explain(struct lum_error *err, int os_errno)
     else if (reads_as("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", '1'))
         sysctl = "kernel.apparmor_restrict_unprivileged_userns=0";
     if (sysctl)
-        lum_fail(err, LUM_EACCES,
-                 "jail: this system forbids user namespaces; remedy: sudo sysctl %s, or the weaker "
-                 "jail \"seccomp\"",
-                 sysctl);
-    else
-        lum_fail(err, LUM_EACCES,
-                 "jail: a container or sandbox around us forbids namespaces (%.60s); remedy: allow "
-                 "them there, or the weaker jail \"seccomp\"",
-                 inner.text);
-    err->domain = LUM_DOMAIN_ERRNO;
-    err->os_code = os_errno;
-    return err->code;
+        return refuse(err, os_errno,
+                      "this system forbids user namespaces; remedy: sudo sysctl %s, " OR_SECCOMP,
+                      sysctl);
+    return refuse(err, os_errno,
+                  "a container or sandbox around us forbids namespaces (%.60s); remedy: allow them "
+                  "there, " OR_SECCOMP,
+                  inner.text);
 }
 
 int jail_start_worker(enum jail_mode mode, const struct plat_start *start,
@@ -185,18 +233,22 @@ int jail_start_worker(enum jail_mode mode, const struct plat_start *start,
     if (mode != JAIL_DEFAULT)
         return plat_process_start(start, ret_process, err);
     walls.drop_root = has_root_powers();
-    if (walls.drop_root) {
-        walls.dumpable = prctl(PR_GET_DUMPABLE);
-        if (stat("/dev/kvm", &device) == 0)
-            walls.device_group = device.st_gid;
-    }
     walled.enter = enter_walls;
     walled.enter_ctx = &walls;
     walled.clone_flags = CLONE_NEWPID;
-    if (!walls.drop_root)
+    if (walls.drop_root) {
+        if (stat("/dev/kvm", &device) == 0)
+            walls.device_group = device.st_gid;
+        pthread_once(&dropping_once, mind_forks);
+        lock_dropping();
+        walls.dumpable = prctl(PR_GET_DUMPABLE);
+    } else {
         walled.clone_flags |= CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
+    }
     int rc = plat_process_start(&walled, ret_process, err);
-    return rc < 0 && !walls.entered && err->domain == LUM_DOMAIN_ERRNO
-               ? explain(err, (int)err->os_code)
-               : rc;
+    if (rc < 0 && !walls.entered && err->domain == LUM_DOMAIN_ERRNO)
+        rc = explain(err, (int)err->os_code);
+    if (walls.drop_root)
+        unlock_dropping();
+    return rc;
 }

@@ -631,6 +631,18 @@ static int worker_init(struct worker *w, struct lum_error *err)
     return rc;
 }
 
+/* Before there is a loop: the first request is answered with the reason. */
+static int refuse_work(struct worker *w, const struct lum_error *err)
+{
+    w->n_fds = ARRAY_LEN(w->fds);
+    if (plat_recv_fds(w->control, w->header, sizeof(w->header), w->fds, &w->n_fds) > 0 &&
+        w->n_fds > 0)
+        answer_error(&w->fds[0], err);
+    else
+        log_line(LUM_LOG_WARN, err->text, strlen(err->text));
+    return 1;
+}
+
 int worker_main(const char *jail)
 {
     static struct worker worker; /* large, and one per process */
@@ -647,10 +659,8 @@ int worker_main(const char *jail)
     hv_use_device(device ? DEVICE_FD : PLAT_FD_NONE);
     w->rss = plat_rss_open(PLAT_FD_NONE);
     if (jail_mode_find(jail, &mode, &err) < 0 || jail_begin(mode, device, &err) < 0 ||
-        worker_init(w, &err) < 0) {
-        log_line(LUM_LOG_WARN, err.text, strlen(err.text));
-        return 1;
-    }
+        worker_init(w, &err) < 0)
+        return refuse_work(w, &err);
     plat_loop_run(w->loop);
     return 0;
 }

@@ -3,7 +3,6 @@
  * The native machine on the null driver: its whole life without a CPU. A script stands for what a
  * guest does; the loop runs as in the worker.
  */
-#include <elf.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -12,7 +11,7 @@
 #include "machine/machine.h"
 #include "no_fence.h"
 #include "tap.h"
-
+#include "tiny_kernel.h"
 
 struct seen {
     struct plat_loop *loop;
@@ -63,47 +62,6 @@ static void on_stage(void *ctx, const char *name)
     (void)name;
 }
 
-/* The smallest kernel there is: one loadable page with the PVH note. */
-static plat_fd tiny_kernel(void)
-{
-    struct {
-        Elf64_Ehdr head;
-        Elf64_Phdr load, note;
-        Elf64_Nhdr nhdr;
-        char name[4];
-        uint32_t entry;
-        uint8_t code[64];
-    } k = {.head = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
-                                EV_CURRENT},
-                    .e_type = ET_EXEC,
-                    .e_machine = EM_X86_64,
-                    .e_version = EV_CURRENT,
-                    .e_entry = 0x1000000,
-                    .e_phoff = sizeof(Elf64_Ehdr),
-                    .e_ehsize = sizeof(Elf64_Ehdr),
-                    .e_phentsize = sizeof(Elf64_Phdr),
-                    .e_phnum = 2},
-           .nhdr = {.n_namesz = 4, .n_descsz = 4, .n_type = 18},
-           .name = "Xen",
-           .entry = 0x1000000};
-    struct lum_error err;
-    plat_fd fd = PLAT_FD_NONE;
-
-    k.load = (Elf64_Phdr){.p_type = PT_LOAD,
-                          .p_flags = PF_R | PF_X,
-                          .p_offset = (Elf64_Off)offsetof(__typeof__(k), code),
-                          .p_vaddr = 0x1000000,
-                          .p_paddr = 0x1000000,
-                          .p_filesz = sizeof(k.code),
-                          .p_memsz = sizeof(k.code)};
-    k.note = (Elf64_Phdr){.p_type = PT_NOTE,
-                          .p_offset = (Elf64_Off)offsetof(__typeof__(k), nhdr),
-                          .p_filesz = sizeof(k.nhdr) + 8,
-                          .p_memsz = sizeof(k.nhdr) + 8};
-    ok(plat_memfile("kernel", &k, sizeof(k), &fd, &err) == 0, "a kernel file");
-    return fd;
-}
-
 static void make_spec(struct vm_spec *spec, uint32_t vcpus)
 {
     struct lum_error err;
@@ -117,6 +75,7 @@ static void make_spec(struct vm_spec *spec, uint32_t vcpus)
     spec->kernel_name = lum_strdup("tiny");
     spec->root_kind = MACHINE_ROOT_INITRD;
     spec->kernel = tiny_kernel();
+    ok(spec->kernel >= 0, "a kernel file");
     ok(plat_memfile("agent", "07070", 5, &spec->agent, &err) == 0, "an agent file");
 }
 
@@ -135,8 +94,7 @@ static struct machine *make(struct seen *s, const struct vm_spec *spec)
     *s = (struct seen){0};
     ok(plat_loop_create(&s->loop, &err) == 0, "a loop");
     plat_loop_lock(s->loop);
-    if (!ok(machine_native_ops.create("null", spec, s->loop, &host, &m, &err) == 0,
-            "create"))
+    if (!ok(machine_native_ops.create("null", spec, s->loop, &host, &m, &err) == 0, "create"))
         tap_note("%s", err.text);
     plat_loop_unlock(s->loop);
     s->machine = m;
@@ -303,8 +261,7 @@ static void test_refusals(void)
     plat_loop_lock(s.loop);
     ok(machine_native_ops.create("null", &spec, s.loop, &host, &m, &err) == LUM_EFORMAT,
        "refused: %s", err.text);
-    ok(machine_native_ops.create("nosuch", &spec, s.loop, &host, &m, &err) ==
-           LUM_EINTERNAL,
+    ok(machine_native_ops.create("nosuch", &spec, s.loop, &host, &m, &err) == LUM_EINTERNAL,
        "no such driver: %s", err.text);
     /* Every allocation on the way fails once; nothing leaks (LeakSanitizer) and nothing is half
      * made. */

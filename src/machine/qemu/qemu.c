@@ -225,7 +225,8 @@ static void on_process(void *ctx, int events)
     qmp_abort(&m->qmp, LUM_EGONE, "QEMU has ended");
     drain_output(m);
     if (status > 128)
-        snprintf(text, sizeof(text), "QEMU was killed by signal %d", status - 128);
+        snprintf(text, sizeof(text), "QEMU was killed by signal %d%s%s", status - 128,
+                 m->last_line[0] ? ": " : "", m->last_line);
     else
         snprintf(text, sizeof(text), "QEMU ended with status %d%s%s", status,
                  m->last_line[0] ? ": " : "", m->last_line);
@@ -263,6 +264,24 @@ static int join_initrds(const struct vm_spec *spec, plat_fd *ret_fd, struct lum_
     if (rc < 0)
         return rc;
     return plat_memfile("initrd", both, (size_t)(root_at + root_size), ret_fd, err);
+}
+
+static int copy_kernel(const struct vm_spec *spec, plat_fd *ret_fd, struct lum_error *err)
+{
+    AUTO(auto_free) uint8_t *data = NULL;
+    uint64_t size;
+    int rc = plat_file_size(spec->kernel, &size, err);
+
+    if (rc < 0)
+        return rc;
+    if (size > spec->memory_bytes)
+        return lum_fail(err, LUM_EINVAL, "kernel %s: larger than the guest's memory",
+                        spec->kernel_name);
+    data = lum_calloc(1, (size_t)size);
+    if (!data)
+        return lum_fail(err, LUM_ENOMEM, "kernel: out of memory");
+    rc = plat_file_pread(spec->kernel, data, (size_t)size, 0, spec->kernel_name, err);
+    return rc < 0 ? rc : plat_memfile("kernel", data, (size_t)size, ret_fd, err);
 }
 
 /* One end for QEMU, the other one for us, which does not block. */
@@ -310,6 +329,7 @@ struct handover {
     plat_fd fds[QEMU_FD_COUNT];
     plat_fd errors;
     plat_fd joined; /* an initrd made here */
+    plat_fd copied; /* the kernel, where QEMU may not open the file itself */
 };
 
 static void auto_handover(struct handover *h)
@@ -319,6 +339,7 @@ static void auto_handover(struct handover *h)
     plat_close(&h->fds[QEMU_FD_AGENT]);
     plat_close(&h->errors);
     plat_close(&h->joined);
+    plat_close(&h->copied);
 }
 
 static int launch(struct qemu_machine *m, const struct vm_spec *spec, plat_fd *ret_qmp,
@@ -330,7 +351,8 @@ static int launch(struct qemu_machine *m, const struct vm_spec *spec, plat_fd *r
     struct handover h = {
         .fds = {PLAT_FD_NONE, PLAT_FD_NONE, PLAT_FD_NONE, spec->kernel, spec->agent, spec->root},
         .errors = PLAT_FD_NONE,
-        .joined = PLAT_FD_NONE};
+        .joined = PLAT_FD_NONE,
+        .copied = PLAT_FD_NONE};
     struct tsc_sample began = tsc_sample();
     char transport[QEMU_TRANSPORT_ARGS_SIZE];
     struct qemu_args args;
@@ -356,6 +378,12 @@ static int launch(struct qemu_machine *m, const struct vm_spec *spec, plat_fd *r
         if (rc < 0)
             return rc;
         h.fds[QEMU_FD_INITRD] = h.joined;
+    }
+    if (!qemu_can_open(spec->kernel)) {
+        rc = copy_kernel(spec, &h.copied, err);
+        if (rc < 0)
+            return rc;
+        h.fds[QEMU_FD_KERNEL] = h.copied;
     }
     if (!what.hardware)
         what.tsc_khz = tsc_khz_since(&began);

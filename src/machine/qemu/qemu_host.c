@@ -61,3 +61,11 @@ bool qemu_has_kvm(void)
 
     return kvm && hv_probe(kvm, &probe, &ignored) == 0 && probe.gauge.speed == HV_SPEED_HARDWARE;
 }
+
+bool qemu_can_open(plat_fd fd)
+{
+    char path[32];
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return access(path, R_OK) == 0;
+}

@@ -3,7 +3,7 @@
 #ifndef LUM_MACHINE_QEMU_HOST_H
 #define LUM_MACHINE_QEMU_HOST_H
 
-#include "base/err.h"
+#include "plat/plat.h"
 
 /*
  * Looks for QEMU_PROGRAM in the folders of path (the value of PATH, may be NULL). Heap string. Runs
@@ -15,5 +15,11 @@ int qemu_find(const char *path, char **ret_program, struct lum_error *err);
 /* Whether KVM runs guest code on the CPU here. It may exist and only emulate, which is slower than
  * QEMU's own software CPU. */
 bool qemu_has_kvm(void);
+
+/*
+ * Whether a program with this one's rights can open the file behind the descriptor again, as QEMU
+ * does with its kernel. A descriptor of the caller's may be of a file that only root may open.
+ */
+bool qemu_can_open(plat_fd fd);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Starting processes from a threaded program: clone3 with CLONE_VM | CLONE_VFORK, so nothing
+ * Starting processes from a threaded program: clone with CLONE_VM | CLONE_VFORK, so nothing
  * is copied however large the caller is, the child touches only its own stack, and an exec that
  * fails is seen by the parent in shared memory. A pidfd names the process from its first moment.
  */
@@ -42,6 +42,7 @@ struct child {
 
 /* clone3_<arch>.S */
 pid_t clone3_call(struct clone_args *args, size_t size, int (*fn)(void *), void *ctx);
+pid_t clone_call(uint64_t flags, char *stack_top, int *ret_pidfd, int (*fn)(void *), void *ctx);
 
 static int child_fail(struct child *c, int os_errno, const char *step)
 {
@@ -75,6 +76,34 @@ static int move_up(struct child *c, int fd, int floor)
     return moved < 0 ? child_fail(c, errno, "pass a descriptor") : moved;
 }
 
+/* Linux 5.11 does it in one call. */
+static int mark_all_close_on_exec(int floor)
+{
+    uint64_t entries[64];
+    long size;
+
+    if (syscall(SYS_close_range, (unsigned)floor, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */) == 0)
+        return 0;
+    int dir = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return -errno;
+    while ((size = syscall(SYS_getdents64, dir, entries, sizeof(entries))) > 0) {
+        for (long at = 0; at < size;) {
+            const char *entry = (const char *)entries + at, *name = entry + 19;
+            uint16_t step;
+            int fd = 0;
+            for (; *name >= '0' && *name <= '9'; name++)
+                fd = fd * 10 + (*name - '0');
+            if (fd >= floor)
+                fcntl(fd, F_SETFD, FD_CLOEXEC);
+            memcpy(&step, entry + 16, sizeof(step));
+            at += step;
+        }
+    }
+    close(dir);
+    return size < 0 ? -EIO : 0;
+}
+
 static void place_descriptors(struct child *c, int *ret_program)
 {
     const struct plat_start *s = c->start;
@@ -96,7 +125,9 @@ static void place_descriptors(struct child *c, int *ret_program)
             child_fail(c, errno, "pass a descriptor");
     /* Close-on-exec rather than close: descriptors of the caller that are not ours to know end
      * here. */
-    syscall(SYS_close_range, (unsigned)floor, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
+    int rc = mark_all_close_on_exec(floor);
+    if (rc < 0)
+        child_fail(c, -rc, "close the caller's descriptors");
 }
 
 /* Runs in the parent's memory while the parent's thread waits: plain system calls only. */
@@ -146,6 +177,8 @@ static pid_t start_child(struct child *c, char *stack, int *ret_pidfd)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     pid_t pid = clone3_call(&args, sizeof(args), child_main, c);
+    if (pid == -ENOSYS && !grouped)
+        pid = clone_call(flags | SIGCHLD, stack + CHILD_STACK, ret_pidfd, child_main, c);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return pid;
 }
@@ -170,7 +203,9 @@ int plat_process_start(const struct plat_start *start, struct plat_process **ret
     if (p->pid < 0) {
         int e = -p->pid;
         free(p);
-        return lum_fail_errno(err, e, "start %s: clone", name);
+        return lum_fail_errno(err, e, "start %s: clone%s", name,
+                              e == EAGAIN ? " (remedy: a higher limit of processes, ulimit -u)"
+                                          : "");
     }
     p->pidfd = pidfd;
     if (child.failed_errno) {

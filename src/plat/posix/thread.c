@@ -41,7 +41,9 @@ int plat_thread_start(struct plat_thread **ret_thread, const char *name, void (*
     int rc = pthread_create(&t->id, NULL, thread_main, t);
     if (rc != 0) {
         free(t);
-        return lum_fail_errno(err, rc, "start thread %s", name);
+        return lum_fail_errno(err, rc, "start thread %s%s", name,
+                              rc == EAGAIN ? " (remedy: a higher limit of processes, ulimit -u)"
+                                           : "");
     }
     *ret_thread = t;
     return 0;
