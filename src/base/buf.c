@@ -8,13 +8,18 @@
 
 void wbuf_done(struct wbuf *b)
 {
-    free(b->data);
+    if (!b->fixed)
+        free(b->data);
     *b = (struct wbuf){0};
 }
 
 void *wbuf_room(struct wbuf *b, size_t size)
 {
     if (b->failed || size > SIZE_MAX / 4 - b->size) {
+        b->failed = true;
+        return NULL;
+    }
+    if (size > b->capacity - b->size && b->fixed) {
         b->failed = true;
         return NULL;
     }

@@ -13,7 +13,14 @@ struct wbuf {
     uint8_t *data;
     size_t size, capacity;
     bool failed; /* out of memory: everything after is dropped */
+    bool fixed;  /* data is the owner's and does not grow */
 };
+
+/* For what has to be said when there is no memory: room of the owner's, not released. */
+static inline struct wbuf wbuf_fixed(void *data, size_t capacity)
+{
+    return (struct wbuf){.data = data, .capacity = capacity, .fixed = true};
+}
 
 void wbuf_done(struct wbuf *b);
 void *wbuf_room(struct wbuf *b, size_t size); /* appends size zero bytes; NULL when failed */

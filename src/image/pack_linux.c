@@ -182,6 +182,16 @@ static bool still_named(const struct pack *p, int fd, const char *name)
            by_fd.st_dev == by_name.st_dev && by_fd.st_ino == by_name.st_ino;
 }
 
+static int lock(int fd, int how)
+{
+    int rc;
+
+    do {
+        rc = flock(fd, how);
+    } while (rc < 0 && errno == EINTR);
+    return rc;
+}
+
 /* The empty, locked temporary file. Waits while another process makes the same image. */
 static int lock_temp(const struct pack *p, const char *temp, plat_fd *ret_fd, struct lum_error *err)
 {
@@ -191,12 +201,10 @@ static int lock_temp(const struct pack *p, const char *temp, plat_fd *ret_fd, st
 
         if (fd < 0)
             return lum_fail_errno(err, errno, "create %s/%s", p->cache_dir, temp);
-        int rc = flock(fd, LOCK_EX | LOCK_NB);
+        int rc = lock(fd, LOCK_EX | LOCK_NB);
         if (rc < 0 && errno == EWOULDBLOCK) {
             tell(p, "waiting for another process that packs %s", p->path);
-            do {
-                rc = flock(fd, LOCK_EX);
-            } while (rc < 0 && errno == EINTR);
+            rc = lock(fd, LOCK_EX);
         }
         if (rc < 0)
             return lum_fail_errno(err, errno, "lock %s/%s", p->cache_dir, temp);

@@ -9,7 +9,8 @@
 
 void ctl_put_error(struct wbuf *out, const struct lum_error *error)
 {
-    AUTO(wbuf_done) struct wbuf body = {0};
+    uint8_t raw[CTL_ERROR_MAX];
+    struct wbuf body = wbuf_fixed(raw, sizeof(raw));
 
     wbuf_u32(&body, (uint32_t)-error->code);
     wbuf_u32(&body, (uint32_t)error->domain);

@@ -42,6 +42,8 @@ enum ctl_type {
                           string detail */
 };
 
+/* An error as a frame is never larger; putting it into a fixed buffer of this takes no memory. */
+#define CTL_ERROR_MAX (FRAME_HEADER + 20u + sizeof(((struct lum_error *)NULL)->text))
 void ctl_put_error(struct wbuf *out, const struct lum_error *error);
 /* Fills err from a CTL_ERROR frame and returns its code. */
 int ctl_get_error(const struct frame *frame, struct lum_error *err);

@@ -113,7 +113,8 @@ static void channel_close(struct op *op)
  */
 static void op_answer(struct op *op, const struct lum_error *error, uint32_t code, uint32_t signal)
 {
-    AUTO(wbuf_done) struct wbuf out = {0};
+    uint8_t raw[CTL_ERROR_MAX];
+    struct wbuf out = wbuf_fixed(raw, sizeof(raw)); /* whoever waits is told, memory or not */
 
     if (op->answered)
         return;
@@ -361,7 +362,8 @@ static const char *op_failed(struct op *op, const struct frame *f)
 
 static const char *op_started(struct op *op, const struct frame *f)
 {
-    AUTO(wbuf_done) struct wbuf out = {0};
+    uint8_t raw[FRAME_HEADER];
+    struct wbuf out = wbuf_fixed(raw, sizeof(raw));
 
     if (op->started || f->size != (op->type == PROTO_EXEC ? 4u : 0u))
         return "its agent started an operation twice";
@@ -483,6 +485,23 @@ static int op_check(const struct agent *a, struct lum_error *err)
     return 0;
 }
 
+/* There is not even memory for the operation. */
+static void refuse(plat_fd channel, const plat_fd streams[3])
+{
+    uint8_t raw[CTL_ERROR_MAX];
+    struct wbuf out = wbuf_fixed(raw, sizeof(raw));
+    struct lum_error err;
+
+    lum_fail(&err, LUM_ENOMEM, "out of memory");
+    ctl_put_error(&out, &err);
+    (void)plat_write(channel, out.data, out.size);
+    plat_close(&channel);
+    for (int i = 0; i < 3; i++) {
+        plat_fd fd = streams[i];
+        plat_close(&fd);
+    }
+}
+
 void agent_op(struct agent *a, uint16_t type, const void *body, size_t size, int32_t timeout_ms,
               plat_fd channel, const plat_fd streams[3])
 {
@@ -490,11 +509,7 @@ void agent_op(struct agent *a, uint16_t type, const void *body, size_t size, int
     struct op *op = op_new(a, type);
 
     if (!op) {
-        plat_close(&channel);
-        for (int i = 0; i < 3; i++) {
-            plat_fd fd = streams[i];
-            plat_close(&fd);
-        }
+        refuse(channel, streams);
         return;
     }
     op->channel = channel;

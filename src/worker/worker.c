@@ -98,25 +98,31 @@ static void add_stage(void *ctx, const char *name)
 
 /* ---- answers ---- */
 
-static void answer(plat_fd *channel, const struct wbuf *body, const plat_fd *fd)
-{
-    AUTO(wbuf_done) struct wbuf out = {0};
-    struct lum_error err;
-
-    frame_put(&out, CTL_OK, 0, 0, body ? body->data : NULL, body ? body->size : 0);
-    if (!out.failed && !(body && body->failed))
-        (void)plat_send_fds(*channel, out.data, out.size, fd, fd ? 1 : 0, &err);
-    plat_close(channel);
-}
-
+/* Without memory too: a caller that hears nothing would wait. */
 static void answer_error(plat_fd *channel, const struct lum_error *error)
 {
-    AUTO(wbuf_done) struct wbuf out = {0};
+    uint8_t raw[CTL_ERROR_MAX];
+    struct wbuf out = wbuf_fixed(raw, sizeof(raw));
     struct lum_error err;
 
     ctl_put_error(&out, error);
-    if (!out.failed)
-        (void)plat_send_fds(*channel, out.data, out.size, NULL, 0, &err);
+    (void)plat_send_fds(*channel, out.data, out.size, NULL, 0, &err);
+    plat_close(channel);
+}
+
+static void answer(plat_fd *channel, const struct wbuf *body, const plat_fd *fd)
+{
+    uint8_t raw[2048]; /* more than the stages' times take */
+    struct wbuf out = wbuf_fixed(raw, sizeof(raw));
+    struct lum_error err;
+
+    frame_put(&out, CTL_OK, 0, 0, body ? body->data : NULL, body ? body->size : 0);
+    if (out.failed || (body && body->failed)) {
+        lum_fail(&err, LUM_ENOMEM, "answer: out of memory");
+        answer_error(channel, &err);
+        return;
+    }
+    (void)plat_send_fds(*channel, out.data, out.size, fd, fd ? 1 : 0, &err);
     plat_close(channel);
 }
 

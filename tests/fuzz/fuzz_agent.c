@@ -27,10 +27,11 @@
 #include "tree.h"
 #include "vsock.h"
 
-#define SWITCH_FAIL  1u /* nothing starts */
-#define SWITCH_EXIT  2u /* commands end at once */
-#define SWITCH_MUCH  4u /* and write more than a window */
-#define SWITCH_PLAIN 8u /* no WELCOME of ours */
+#define SWITCH_FAIL  1u  /* nothing starts */
+#define SWITCH_EXIT  2u  /* commands end at once */
+#define SWITCH_MUCH  4u  /* and write more than a window */
+#define SWITCH_PLAIN 8u  /* no WELCOME of ours */
+#define SWITCH_SLOW  16u /* a command reads its input only when the next one starts */
 #define MAX_COMMANDS 1024
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -40,6 +41,7 @@ int __wrap_kill(pid_t pid, int signo);
 static unsigned switches;
 static int report_fd = -1; /* where signals are reported to serve() */
 static unsigned commands, reaped;
+static int kept = -1;
 static const uint8_t zeros[65536];
 
 static void report(int signo)
@@ -73,11 +75,32 @@ int __wrap_kill(pid_t pid, int signo)
     return 0;
 }
 
+/* The input of a command that does not read, in a pipe that is soon full. */
+static void keep_input(const struct spawn *spawn)
+{
+    if (!(switches & SWITCH_SLOW) || spawn->tty || kept >= 0)
+        return;
+    kept = fcntl(spawn->in, F_DUPFD_CLOEXEC, 0);
+    (void)fcntl(kept, F_SETPIPE_SZ, 4096);
+    (void)fcntl(kept, F_SETFL, O_RDONLY | O_NONBLOCK);
+}
+
+static void read_kept(void)
+{
+    static uint8_t sink[65536];
+
+    if (kept >= 0 && read(kept, sink, sizeof(sink)) == 0) {
+        close(kept);
+        kept = -1;
+    }
+}
+
 pid_t spawn_run(struct spawn *spawn)
 {
     size_t n = switches & SWITCH_MUCH ? sizeof(zeros) : 5;
     size_t length = 0;
 
+    read_kept();
     for (char **p = spawn->argv; *p; p++)
         length += strlen(*p);
     for (char **p = spawn->envp; *p; p++)
@@ -88,6 +111,7 @@ pid_t spawn_run(struct spawn *spawn)
         spawn->what = "execute";
         return -1;
     }
+    keep_input(spawn);
     (void)fcntl(spawn->out, F_SETFL, O_WRONLY | O_NONBLOCK);
     ssize_t written = write(spawn->out, zeros, n); /* a terminal may take less or nothing */
     if (written >= 0)
@@ -256,6 +280,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     send_input(host[0], data + 1, size - 1);
     (void)shutdown(host[0], SHUT_WR);
     serve(host[1], signals[0]);
+    if (kept >= 0)
+        close(kept);
+    kept = -1;
     close(host[0]);
     close(host[1]);
     close(signals[0]);

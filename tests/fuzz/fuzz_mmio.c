@@ -143,9 +143,11 @@ static void add_chain(struct fake_driver *d, const uint8_t **data, size_t *size)
     struct fake_buf bufs[5];
     unsigned n = 0;
 
-    for (; n < n_read; n++)
-        bufs[n] =
-            (struct fake_buf){0xc000 + 0x400 * n, 1 + (uint32_t)take(data, size, 1) * 4, false};
+    for (; n < n_read; n++) {
+        uint32_t v = (uint32_t)take(data, size, 1);
+        v = v & 0x80 ? 16 * (v & 0x7f) + 16 : 4 * v + 1; /* whole headers and sectors too */
+        bufs[n] = (struct fake_buf){0xc000 + 0x400 * n, v, false};
+    }
     for (; n < n_read + 2; n++)
         bufs[n] =
             (struct fake_buf){0xe000 + 0x400 * n, 1 + (uint32_t)take(data, size, 2) % 2048, true};
@@ -159,8 +161,10 @@ static void add_chain(struct fake_driver *d, const uint8_t **data, size_t *size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const uint8_t regs[] = {0x00, 0x14, 0x20, 0x24, 0x30, 0x38, 0x44, 0x50, 0x64,
-                                   0x70, 0x80, 0x84, 0x90, 0x94, 0xa0, 0xa4, 0xac, 0xc0};
+    static const uint8_t regs[] = {
+        0x00, 0x14, 0x20, 0x24, 0x30, 0x38, 0x44, 0x50, 0x64, 0x70, 0x80,
+        0x84, 0x90, 0x94, 0xa0, 0xa4, 0xac, 0xc0, 0x28, 0x3c, 0x40}; /* the last three: of the
+                                                                        legacy layout */
     static const uint8_t sizes[] = {4, 4, 4, 1, 2, 8, 3, 0};
 
     if (!ram)
@@ -176,7 +180,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct frozen before = frozen_now(dev);
         bool was_reset = false;
 
-        switch (op % 9) {
+        switch (op % 10) {
         case 0: (void)vdev_mmio_read(dev, take(&data, &size, 2) % 0x1000, sizes[op >> 5]); break;
         case 1: {
             uint64_t offset = take(&data, &size, 2) % 0x1000;
@@ -197,6 +201,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         case 5: fake_kick(&d, (unsigned)take(&data, &size, 1) % VDEV_MAX_QUEUES); break;
         case 6: step_loop_run(host.loop); break;
         case 7: add_chain(&d, &data, &size); break;
+        case 8: { /* device configuration, and what lies just behind it */
+            uint64_t offset = 0x100 + take(&data, &size, 1) % (VDEV_MAX_CONFIG + 8);
+            if (op & 0x10)
+                vdev_mmio_write(dev, offset, sizes[op >> 5], take(&data, &size, 8));
+            else
+                (void)vdev_mmio_read(dev, offset, sizes[op >> 5]);
+            break;
+        }
         default: /* a whole proper start, or the input would seldom get so far */
             was_reset = true;
             d.heap = 0x1000;

@@ -13,33 +13,13 @@
 #include <unistd.h>
 
 #include "proto.h"
+#include "scratch.h"
 #include "tree.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* A file in here that is not "in" was written outside of what the stream was given. */
 static char base[64];
-
-static void remove_below(int dirfd, const char *name)
-{
-    int fd;
-    DIR *dir;
-    const struct dirent *entry;
-
-    if (unlinkat(dirfd, name, 0) == 0)
-        return;
-    (void)fchmodat(dirfd, name, 0700, 0);
-    fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir)
-        return;
-    while ((entry = readdir(dir)) != NULL) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            remove_below(fd, entry->d_name);
-    }
-    closedir(dir);
-    (void)unlinkat(dirfd, name, AT_REMOVEDIR);
-}
 
 static void check_outside(void)
 {
@@ -75,10 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct tree_unpack *unpack = NULL;
 
     if (!base[0]) {
-        snprintf(base, sizeof(base), "%s/fuzz_tree.XXXXXX",
-                 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-        if (!mkdtemp(base))
-            abort();
+        scratch_make(base, sizeof(base));
         umask(022);
     }
     if (size < 1)
@@ -98,7 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     read_back(dest);
 
     int fd = open(base, O_RDONLY | O_DIRECTORY);
-    remove_below(fd, "in");
+    scratch_remove(fd, "in");
     close(fd);
     return 0;
 }

@@ -183,6 +183,8 @@ static void check(struct vdev *dev)
             (c->state == VSOCK_CONNECTING) != (c->done != NULL) || *c->link != c)
             abort();
     }
+    for (const struct vsock_conn *c = v->doomed; c; c = c->next)
+        n_dials += c->done != NULL; /* of before a reset: told when the loop comes to it */
     if (n != v->n_conns || n > VSOCK_MAX_CONNECTIONS || v->n_rsts > VSOCK_MAX_RSTS ||
         n_dials != dials_open)
         abort();

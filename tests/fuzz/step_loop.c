@@ -22,6 +22,7 @@ struct plat_timer {
     struct plat_loop *loop;
     struct plat_timer *next;
     uint64_t after_ns;
+    bool due;
     void (*fn)(void *ctx);
     void *ctx;
 };
@@ -155,6 +156,7 @@ int plat_timer_create(struct plat_loop *loop, void (*fn)(void *ctx), void *ctx,
 void plat_timer_set(struct plat_timer *timer, uint64_t after_ns)
 {
     timer->after_ns = after_ns;
+    timer->due = timer->due && after_ns != 0;
 }
 
 void plat_timer_free(struct plat_timer *timer)
@@ -168,11 +170,24 @@ void plat_timer_free(struct plat_timer *timer)
     free(timer);
 }
 
+static struct plat_timer *find_due(const struct plat_loop *loop)
+{
+    struct plat_timer *t = loop->timers;
+
+    while (t && !t->due)
+        t = t->next;
+    return t;
+}
+
+/* Each that is set now, once: a callback may free timers, make new ones or set its own again. */
 void step_loop_timers(struct plat_loop *loop)
 {
-    for (struct plat_timer *t = loop->timers; t; t = t->next) {
-        if (t->after_ns == 0)
-            continue;
+    struct plat_timer *t;
+
+    for (t = loop->timers; t; t = t->next)
+        t->due = t->after_ns != 0;
+    while ((t = find_due(loop)) != NULL) {
+        t->due = false;
         t->after_ns = 0;
         t->fn(t->ctx);
     }

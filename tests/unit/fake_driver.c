@@ -97,6 +97,28 @@ static void loop_thread(void *ctx)
     plat_loop_run(ctx);
 }
 
+/* Within one batch of events the order is not that of the signals; the next batch is later. */
+static void bell_rang(void *ctx, int events)
+{
+    struct fake_host *h = ctx;
+
+    (void)events;
+    plat_event_clear(h->bell);
+    h->rung = !h->rung;
+    plat_event_signal(h->rung ? h->bell : h->passed);
+}
+
+static void run_loop_thread(struct fake_host *h)
+{
+    struct lum_error err;
+
+    must(plat_event_create(&h->bell, &err) == 0 && plat_event_create(&h->passed, &err) == 0 &&
+             plat_watch_create(h->loop, h->bell, PLAT_READ, bell_rang, h, &h->bell_watch, &err) ==
+                 0,
+         "no events");
+    must(plat_thread_start(&h->thread, "loop", loop_thread, h->loop, &err) == 0, "no thread");
+}
+
 void fake_host_init(struct fake_host *h, bool doorbells, bool run_loop)
 {
     struct lum_error err;
@@ -120,7 +142,7 @@ void fake_host_init(struct fake_host *h, bool doorbells, bool run_loop)
                                 .ctx = h,
                                 .console = fake_console};
     if (run_loop)
-        must(plat_thread_start(&h->thread, "loop", loop_thread, h->loop, &err) == 0, "no thread");
+        run_loop_thread(h);
 }
 
 void fake_host_done(struct fake_host *h)
@@ -128,6 +150,9 @@ void fake_host_done(struct fake_host *h)
     if (h->thread) {
         plat_loop_quit(h->loop);
         plat_thread_join(h->thread);
+        plat_watch_free(h->bell_watch);
+        plat_close(&h->bell);
+        plat_close(&h->passed);
     }
     plat_loop_free(h->loop);
     free(h->mem.host);
@@ -148,35 +173,12 @@ uint32_t fake_read(struct fake_driver *d, uint64_t reg)
     return (uint32_t)v;
 }
 
-struct barrier {
-    struct plat_loop *loop;
-    plat_fd event;
-    bool again;
-};
-
-/* Within one batch of events the order is not that of the signals; the next batch is later. */
-static void pass(void *ctx)
-{
-    struct barrier *b = ctx;
-    struct lum_error err;
-
-    if (b->again)
-        plat_event_signal(b->event);
-    else
-        must(plat_loop_post(b->loop, pass, b, &err) == 0, "no post");
-    b->again = true;
-}
-
 /* Returns when the loop has seen everything that was signalled before. */
 static void settle(struct fake_host *h)
 {
-    struct barrier b = {.loop = h->loop};
-    struct lum_error err;
-
-    must(plat_event_create(&b.event, &err) == 0, "no event");
-    must(plat_loop_post(h->loop, pass, &b, &err) == 0, "no post");
-    must(plat_wait_fd(b.event, false, PLAT_FD_NONE, 5000) == 1, "the loop does not run");
-    plat_close(&b.event);
+    plat_event_signal(h->bell);
+    must(plat_wait_fd(h->passed, false, PLAT_FD_NONE, 5000) == 1, "the loop does not run");
+    plat_event_clear(h->passed);
 }
 
 /* What the I/O thread does about it is done when this returns, if there is an I/O thread. */

@@ -37,6 +37,9 @@ struct fake_host {
     struct gmem mem;
     struct plat_loop *loop;
     struct plat_thread *thread; /* runs the loop, when there is one */
+    plat_fd bell, passed;       /* of the barrier, with a thread */
+    struct plat_watch *bell_watch;
+    bool rung; /* once: the next batch is the one */
     struct dev_host host;
     uint8_t console[4096]; /* the last bytes that fit; under the loop's lock */
     size_t console_size;

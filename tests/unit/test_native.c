@@ -246,6 +246,52 @@ static void test_pause(void)
     vm_spec_done(&spec);
 }
 
+static void give_up(void *ctx)
+{
+    struct seen *s = ctx;
+
+    plat_loop_quit(s->loop);
+}
+
+/* Pauses that come before the vCPUs have woken from the one before. */
+static void test_pause_again(void)
+{
+    struct plat_timer *timer = NULL;
+    struct vm_spec spec;
+    struct lum_error err;
+    struct seen s;
+    int n = 0;
+
+    make_spec(&spec, 4);
+    if (make(&s, &spec)) {
+        start(&s);
+        plat_loop_lock(s.loop);
+        ok(plat_timer_create(s.loop, give_up, &s, &timer, &err) == 0, "a timer");
+        plat_loop_unlock(s.loop);
+        for (s.paused = true; n < 200 && s.paused; n++) {
+            s.paused = false;
+            plat_loop_lock(s.loop);
+            plat_timer_set(timer, 10000000000u);
+            s.machine->ops->pause(s.machine, pause_done, &s);
+            plat_loop_unlock(s.loop);
+            plat_loop_run(s.loop);
+            plat_loop_lock(s.loop);
+            if (s.paused) {
+                s.machine->ops->resume(s.machine, resume_done, &s);
+                s.paused = true;
+            }
+            plat_loop_unlock(s.loop);
+        }
+        ok(n == 200 && s.paused, "each of 200 pauses that follow a resume at once is answered: %d",
+           n);
+        plat_loop_lock(s.loop);
+        plat_timer_free(timer);
+        plat_loop_unlock(s.loop);
+        finish(&s);
+    }
+    vm_spec_done(&spec);
+}
+
 static void test_refusals(void)
 {
     struct vm_spec spec;
@@ -291,6 +337,7 @@ int main(void)
     test_bus();
     test_ends();
     test_pause();
+    test_pause_again();
     test_free_while_pausing();
     test_refusals();
     return tap_done();

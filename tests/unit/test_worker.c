@@ -576,6 +576,30 @@ static void test_deaf_guest(void)
     bench_close(&b);
 }
 
+/* Whoever asks is answered, memory or not. */
+static void test_no_memory(void)
+{
+    const plat_fd none[3] = {PLAT_FD_NONE, PLAT_FD_NONE, PLAT_FD_NONE};
+    struct call c = {.stream = {PLAT_FD_NONE, PLAT_FD_NONE, PLAT_FD_NONE}};
+    struct lum_error err, got = {0};
+    plat_fd channel[2];
+    struct bench b;
+    struct frame f;
+
+    bench_open(&b);
+    ok(greet(&b) && plat_socketpair(channel, &err) == 0, "a guest and a channel");
+    c.channel = channel[0];
+    plat_loop_lock(b.loop);
+    lum_alloc_fail_at = 0;
+    agent_op(b.agent, PROTO_EXEC, "body", 4, 0, channel[1], none);
+    lum_alloc_fail_at = -1;
+    plat_loop_unlock(b.loop);
+    ok(answer(&c, &f) == CTL_ERROR && ctl_get_error(&f, &got) == LUM_ENOMEM,
+       "no memory for an operation is told: %s", got.text);
+    call_close(&c);
+    bench_close(&b);
+}
+
 static void test_control(void)
 {
     AUTO(wbuf_done) struct wbuf out = {0};
@@ -644,6 +668,7 @@ int main(void)
     test_dial();
     test_lies();
     test_deaf_guest();
+    test_no_memory();
     test_control();
     test_console();
     return tap_done();

@@ -154,8 +154,9 @@ int vcpus_start(struct native *m, struct lum_error *err)
         v->index = m->n_vcpus;
         snprintf(name, sizeof(name), "vcpu%u", v->index);
         rc = plat_thread_start(&v->thread, name, vcpu_main, v, err);
-        if (rc == 0)
-            m->n_vcpus++;
+        plat_mutex_lock(m->lock); /* the first ones run already */
+        m->n_vcpus += rc == 0;
+        plat_mutex_unlock(m->lock);
     }
     return rc;
 }
@@ -205,6 +206,9 @@ void vcpus_set_goal(struct native *m, enum vcpu_goal goal)
         for (uint32_t i = 0; i < m->n_vcpus; i++)
             if (m->vcpu[i].hv && !m->vcpu[i].parked)
                 hv_vcpu_kick(m->vcpu[i].hv);
+    /* A goal that came and went before any vCPU woke leaves none to say that all wait. */
+    if (goal == VCPU_WAIT && m->n_parked == m->n_vcpus)
+        plat_event_signal(m->wake);
     plat_mutex_unlock(m->lock);
 }
 
