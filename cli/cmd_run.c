@@ -112,6 +112,16 @@ static int split(struct storage *st, const char *text, const char *colon, char *
     return 0;
 }
 
+static int check_readable(const struct args *args, const struct arg *arg, const char *path)
+{
+    const char *wrong = os_unreadable(path);
+
+    if (!wrong)
+        return 0;
+    ui_usage_error(args->command, "--%s %s: %s", arg->row->name, path, wrong);
+    return -1;
+}
+
 static int plan_copies(const struct args *args, struct storage *st, enum option_id id,
                        struct copy **ret_list, size_t *ret_count)
 {
@@ -121,7 +131,6 @@ static int plan_copies(const struct args *args, struct storage *st, enum option_
     for (size_t i = 0; i < args->count; i++) {
         const struct arg *arg = &args->list[i];
         struct copy *copy = &list[count];
-        const char *wrong;
 
         if (arg->row->id != id)
             continue;
@@ -130,13 +139,14 @@ static int plan_copies(const struct args *args, struct storage *st, enum option_
             if (split(st, arg->text, strchr(arg->text, ':'), &copy->guest, &copy->host) < 0)
                 return -1;
         } else {
-            if (split(st, arg->text, strrchr(arg->text, ':'), &copy->host, &copy->guest) < 0)
+            if (split(st, arg->text, strrchr(arg->text, ':'), &copy->host, &copy->guest) < 0 ||
+                check_readable(args, arg, copy->host) < 0)
                 return -1;
-            wrong = os_unreadable(copy->host);
-            if (wrong) {
-                ui_usage_error(args->command, "--put %s: %s", copy->host, wrong);
-                return -1;
-            }
+        }
+        if (copy->guest[0] != '/') {
+            ui_usage_error(args->command, "--%s %s: the path in the guest must begin with /",
+                           arg->row->name, arg->text);
+            return -1;
         }
         count++;
     }
@@ -190,6 +200,11 @@ static int plan_run(const struct args *args, struct storage *st, struct run_plan
     plan->exec.user = args_text(args, OPTION_USER);
     plan->exec.timeout_ms = (int32_t)args_number(args, OPTION_TIMEOUT);
 
+    for (size_t i = 0; i < args->count; i++) {
+        if (args->list[i].row->kind == VALUE_PATH &&
+            check_readable(args, &args->list[i], args->list[i].text) < 0)
+            return -1;
+    }
     if (plan_terminal(args, plan) < 0 || plan_env(args, st, plan) < 0 ||
         plan_copies(args, st, OPTION_PUT, &plan->puts, &plan->put_count) < 0 ||
         plan_copies(args, st, OPTION_GET, &plan->gets, &plan->get_count) < 0)

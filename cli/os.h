@@ -43,7 +43,11 @@ int os_signal_wait(int timeout_ms);
 /* Makes os_signal_wait() return 0 soon. Any thread. */
 void os_signal_wake(void);
 
-/* Blocks. *ret_size 0: end of file. Returns 0 or an errno. */
+/*
+ * Blocks. *ret_size 0: end of file. Returns 0 or an errno. A terminal is read while we are its
+ * foreground job; in the background this waits instead of stopping the process, as the command may
+ * not want the input at all.
+ */
 int os_read(int fd, void *buf, size_t capacity, size_t *ret_size);
 
 /* Writes all. Returns 0 or an errno; EPIPE when nobody reads any more. */
@@ -65,6 +69,8 @@ bool os_raw_active(void);
 
 /* NULL or why a host path cannot be read. */
 const char *os_unreadable(const char *path);
+
+bool os_is_folder(const char *path);
 
 /* Ends the process at once, without destructors: for a thread that may not wait for others. */
 void os_exit_now(int status) __attribute__((noreturn));

@@ -14,9 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
+
+#define FOREGROUND_LOOK_MS 250
 
 static int signal_pipe[2] = {-1, -1};
 static struct termios cooked, raw;
@@ -131,8 +134,21 @@ void os_signal_wake(void)
 
 /* ---- descriptors ---- */
 
+static bool in_background(int fd)
+{
+    pid_t foreground = tcgetpgrp(fd);
+
+    return foreground > 0 && foreground != getpgrp();
+}
+
 int os_read(int fd, void *buf, size_t capacity, size_t *ret_size)
 {
+    sigset_t stop;
+
+    /* Then a read in the background fails with EIO and nobody is stopped. */
+    (void)sigemptyset(&stop);
+    (void)sigaddset(&stop, SIGTTIN);
+    (void)pthread_sigmask(SIG_BLOCK, &stop, NULL);
     for (;;) {
         ssize_t n = read(fd, buf, capacity);
 
@@ -140,7 +156,10 @@ int os_read(int fd, void *buf, size_t capacity, size_t *ret_size)
             *ret_size = (size_t)n;
             return 0;
         }
-        if (errno == EAGAIN) {
+        if (errno == EIO && in_background(fd)) {
+            /* No signal tells a running job that it has come to the foreground. */
+            (void)poll(NULL, 0, FOREGROUND_LOOK_MS);
+        } else if (errno == EAGAIN) {
             /* Somebody who shares the descriptor made it non-blocking. */
             struct pollfd in = {.fd = fd, .events = POLLIN};
 
@@ -264,6 +283,13 @@ bool os_raw_active(void)
 const char *os_unreadable(const char *path)
 {
     return access(path, R_OK) == 0 ? NULL : strerror(errno);
+}
+
+bool os_is_folder(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
 void os_exit_now(int status)

@@ -11,7 +11,9 @@
  */
 #include "session.h"
 
+#include "advice.h"
 #include "json.h"
+#include "ledger.h"
 #include "os.h"
 #include "ui.h"
 
@@ -44,6 +46,7 @@ struct sink {
 struct session {
     const struct run_plan *plan;
     lum_vm *vm;
+    enum advice_stage reached;
     struct sink out, err;
     struct lum_exit_status status;
 
@@ -327,10 +330,11 @@ static int fail(struct session *s, int status, const struct lum_error *err, cons
 
     if (status == STATUS_NO_COMMAND)
         (void)ui_format(text, sizeof(text), "%s: not found in the guest", name);
-    else if (status == STATUS_NO_EXEC)
-        (void)ui_format(text, sizeof(text), "%s: cannot be executed in the guest", name);
+    else if (status == STATUS_NO_EXEC && err->domain == LUM_DOMAIN_GUEST_ERRNO)
+        (void)ui_format(text, sizeof(text), "%s: cannot be executed in the guest: %s", name,
+                        strerror((int)err->os_code));
     else
-        (void)ui_format(text, sizeof(text), "%s", err->text);
+        advice(text, sizeof(text), err, s->plan, s->reached);
     os_raw_leave();
     ui_phase_end();
     ui_error("%s", text);
@@ -361,28 +365,53 @@ static int32_t boot_timeout_ms(const struct session *s)
     return strcmp(lum_vm_backend(s->vm), "qemu") == 0 ? 120000 : 30000;
 }
 
+static uint64_t copied(const void *vm)
+{
+    return lum_vm_copied(vm);
+}
+
+/* At the end of the command: what its status alone does not tell. */
+static void explain_status(const struct session *s)
+{
+    char line[128];
+
+    if (s->status.timed_out)
+        (void)ui_format(line, sizeof(line), "the command was killed after %d ms, as --timeout said",
+                        (int)s->plan->exec.timeout_ms);
+    else if (s->status.out_of_memory)
+        (void)ui_format(line, sizeof(line), "the guest ran out of memory (--memory gives it more)");
+    else
+        return;
+    ui_log(NULL, LUM_LOG_WARN, line);
+}
+
 static int boot(struct session *s, struct lum_error *err)
 {
     struct lum_vm_options options = s->plan->vm;
     int rc;
 
     options.log = ui_log;
-    ui_phase("starting");
+    if (options.rootfs && os_is_folder(options.rootfs))
+        ui_phase("packing %s", options.rootfs);
+    else
+        ui_phase("starting");
     rc = lum_vm_create(&options, &s->vm, err);
     if (rc < 0)
         return rc;
+    s->reached = ADVICE_BOOT;
     ui_phase("booting with %s", lum_vm_backend(s->vm));
     rc = lum_vm_start(s->vm, boot_timeout_ms(s), err);
     if (rc < 0)
         return rc;
-    if (s->plan->put_count > 0)
-        ui_phase("copying in");
+    s->reached = ADVICE_RUN;
     for (size_t i = 0; i < s->plan->put_count; i++) {
+        ui_phase("copying in %s", s->plan->puts[i].host);
+        ui_phase_bytes(copied, s->vm);
         rc = lum_vm_put(s->vm, s->plan->puts[i].host, s->plan->puts[i].guest, err);
         if (rc < 0)
             return rc;
     }
-    ui_phase_end();
+    ui_phase("starting the command");
     return 0;
 }
 
@@ -400,26 +429,41 @@ static int attend(struct session *s, lum_exec *exec, struct lum_error *err)
         ignore(lum_vm_stop(s->vm, 0, NULL));
         return LUM_EOS;
     }
+    if (s->plan->json)
+        ui_phase("running %s", s->plan->exec.argv[0]);
     pump(s, &s->out, exec);
-    rc = lum_exec_wait(exec, -1, &s->status, err);
     if (!tty)
         (void)pthread_join(stderr_thread, NULL);
+    /* Its output has ended, so the terminal is free for the line; a raw one stays the command's. */
+    if (!tty && !s->plan->json)
+        ui_phase("waiting for %s to end", s->plan->exec.argv[0]);
+    rc = lum_exec_wait(exec, -1, &s->status, err);
+    ui_phase_end();
     return rc;
+}
+
+static void complain(const struct session *s, const struct lum_error *err)
+{
+    char text[512];
+
+    advice(text, sizeof(text), err, s->plan, s->reached);
+    ui_error("%s", text);
 }
 
 static int collect(struct session *s, struct lum_error *err)
 {
     int first = 0;
 
-    if (s->plan->get_count > 0)
-        ui_phase("copying out");
     /* One that fails does not keep back the others. */
     for (size_t i = 0; i < s->plan->get_count; i++) {
         struct lum_error here;
+
+        ui_phase("copying out %s", s->plan->gets[i].guest);
+        ui_phase_bytes(copied, s->vm);
         int rc = lum_vm_get(s->vm, s->plan->gets[i].guest, s->plan->gets[i].host, &here);
 
         if (rc < 0 && first < 0)
-            ui_error("%s", err->text);
+            complain(s, err);
         if (rc < 0) {
             first = rc;
             *err = here;
@@ -472,27 +516,8 @@ static void show_timings(struct session *s)
 {
     struct lum_vm_stats stats = figures(s);
     struct lum_timing list[64];
-    size_t count = timings(s, list, sizeof(list) / sizeof(list[0]));
-    uint64_t before = 0;
 
-    (void)fprintf(stderr, "%-24s %10s %10s\n", "STAGE", "AT (ms)", "TOOK (ms)");
-    for (size_t i = 0; i < count; i++) {
-        uint64_t took = list[i].at_ns - before;
-
-        before = list[i].at_ns;
-        (void)fprintf(
-            stderr, "%-24s %6llu.%03llu %6llu.%03llu\n", list[i].stage,
-            (unsigned long long)(before / 1000000), (unsigned long long)(before / 1000 % 1000),
-            (unsigned long long)(took / 1000000), (unsigned long long)(took / 1000 % 1000));
-    }
-    (void)fprintf(stderr, "memory: %llu MiB configured, %llu MiB resident in the VM's processes",
-                  (unsigned long long)(stats.memory_bytes >> 20),
-                  (unsigned long long)(stats.process_rss_bytes >> 20));
-    if (stats.guest_touched_bytes > 0)
-        (void)fprintf(stderr, ", %llu MiB touched by the guest; %llu exits",
-                      (unsigned long long)(stats.guest_touched_bytes >> 20),
-                      (unsigned long long)stats.exits);
-    (void)fputc('\n', stderr);
+    ledger_show(list, timings(s, list, sizeof(list) / sizeof(list[0])), &stats);
 }
 
 static void show_json(struct session *s, int status)
@@ -504,6 +529,8 @@ static void show_json(struct session *s, int status)
     (void)printf("{\"exit_code\": %d, \"signal\": %d, \"timed_out\": ", status,
                  (int)s->status.signal);
     json_bool(stdout, s->status.timed_out != 0);
+    (void)printf(", \"out_of_memory\": ");
+    json_bool(stdout, s->status.out_of_memory != 0);
     (void)printf(", \"backend\": ");
     json_text(stdout, lum_vm_backend(s->vm));
     (void)printf(",\n \"stdout\": ");
@@ -540,6 +567,7 @@ static int go(struct session *s)
         (void)os_terminal_size(0, &options.rows, &options.cols);
     if (lum_vm_exec(s->vm, &options, &exec, &err) < 0)
         return fail_exec(s, &err);
+    ui_phase_end();
     if (options.flags & LUM_EXEC_TTY) {
         rc = os_raw_enter();
         if (rc != 0)
@@ -552,12 +580,13 @@ static int go(struct session *s)
     if (rc < 0)
         return fail(s, STATUS_OURS, &err, NULL);
 
+    explain_status(s);
     status = exit_status(s);
     if (collect(s, &err) < 0) {
         /* The command's own failure tells more than the file that is missing because of it. */
         if (status == 0)
             return fail(s, STATUS_OURS, &err, NULL);
-        ui_error("%s", err.text);
+        complain(s, &err);
     }
     if (s->plan->json)
         show_json(s, status);

@@ -60,7 +60,10 @@ static const struct option_row run_options[] = {
      "give up when the guest is not ready by then",
      "The default is 30 seconds, with the\n.Cm qemu\nbackend 120.\n"},
     {OPTION_TIMING, 0, "timing", NULL, VALUE_NONE, NULL,
-     "show at the end when each stage was reached", "The table goes to standard error.\n"},
+     "show at the end when each stage was reached",
+     "The table goes to standard error.\n"
+     "It marks the longest step, and its total counts from T0, when the VM was\n"
+     "asked for, to T1, when the first output was here.\n"},
     {OPTION_JSON, 0, "json", NULL, VALUE_NONE, NULL,
      "print the result as one JSON object at the end", "See\n.Sx JSON OUTPUT .\n"},
     {OPTION_QUIET, 'q', "quiet", NULL, VALUE_NONE, NULL, "no warnings, no progress line", NULL},

@@ -30,10 +30,17 @@ void ui_log(void *ctx, int32_t level, const char *line);
 
 /*
  * The progress line, "booting with kvm... 2 s". Shown only when stderr is a terminal and the level
- * allows, from one second after the phase began. The thread that waits for signals calls ui_tick(),
- * which brings the line up to date and says whether to come back in a second; a new phase wakes it.
+ * allows, from one second after the phase began; never wider than the terminal. The thread that
+ * waits for signals calls ui_tick(), which brings the line up to date and says whether to come back
+ * in a second; a new phase wakes it.
  */
 void ui_phase(const char *fmt, ...) UI_PRINTF(1, 2);
+
+/*
+ * From now to the end of the phase the line tells how much done(ctx) has grown, in bytes. It is
+ * called from ui_tick().
+ */
+void ui_phase_bytes(uint64_t (*done)(const void *ctx), const void *ctx);
 void ui_phase_end(void);
 bool ui_tick(void);
 

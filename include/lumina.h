@@ -315,7 +315,8 @@ struct lum_exit_status {
     int32_t exit_code; /* 0 to 255, or 128 + signal */
     int32_t signal;    /* the Linux signal that ended it, or 0 */
     int32_t timed_out; /* 1: killed because of timeout_ms */
-    int32_t reserved;
+    int32_t
+        out_of_memory; /* 1: killed, or its last process was, and the guest had no memory left */
 };
 
 /* Waits for the command's end; may be called again. Errors: LUM_ETIMEDOUT, LUM_EGONE (the VM ended
@@ -345,6 +346,12 @@ LUM_API LUM_MUST_USE int lum_vm_put(lum_vm *vm, const char *host_path, const cha
  */
 LUM_API LUM_MUST_USE int lum_vm_get(lum_vm *vm, const char *guest_path, const char *host_path,
                                     struct lum_error *err);
+
+/*
+ * Bytes that lum_vm_put and lum_vm_get have moved for this VM so far: what a progress line shows
+ * while one of them runs. Any thread, at any moment before lum_vm_free.
+ */
+LUM_API uint64_t lum_vm_copied(const lum_vm *vm);
 
 /* ---- byte streams to guest ports ---- */
 

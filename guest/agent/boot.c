@@ -10,8 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -22,6 +20,7 @@
 
 #include "console.h"
 #include "machine.h"
+#include "text.h"
 
 #define DISK         "/dev/vda"
 #define CMDLINE_SIZE 4096
@@ -34,7 +33,7 @@
 
 _Noreturn void boot_failed(const char *what, const char *name)
 {
-    console_line("%s%s%s: %s", what, name ? " " : "", name ? name : "", strerror(errno));
+    console_line(what, name ? " " : "", name ? name : "", ": ", strerror(errno), NULL);
     machine_end(-1);
 }
 
@@ -45,7 +44,7 @@ static void mount_or_end(const char *source, const char *dir, const char *type, 
 
     if (mount(source, dir, type, flags, data) == 0)
         return;
-    (void)snprintf(what, sizeof(what), "mount %.16s as %.16s on", source, type);
+    (void)text_join(what, sizeof(what), "mount ", source, " as ", type, " on", NULL);
     boot_failed(what, dir);
 }
 
@@ -170,7 +169,7 @@ static void mount_overlay(const struct boot_options *options)
     char size[40] = "mode=0755";
 
     if (options->scratch[0])
-        (void)snprintf(size, sizeof(size), "mode=0755,size=%s", options->scratch);
+        (void)text_join(size, sizeof(size), "mode=0755,size=", options->scratch, NULL);
     make_folder("/scratch", 0700);
     mount_or_end("scratch", "/scratch", "tmpfs", 0, size);
     make_folder("/scratch/upper", 0755);
@@ -255,7 +254,7 @@ static void mount_places(void)
         if (p->optional && (errno == ENOENT || errno == ENODEV))
             continue;
         char what[32];
-        (void)snprintf(what, sizeof(what), "mount %.8s on", p->type);
+        (void)text_join(what, sizeof(what), "mount ", p->type, " on", NULL);
         boot_failed(what, p->dir);
     }
 }
@@ -277,7 +276,7 @@ static void write_text(const char *path, int flags, const char *text)
     if (fd < 0)
         return;
     if (write(fd, text, strlen(text)) < 0)
-        console_line("write %s: %s", path, strerror(errno));
+        console_line("write ", path, ": ", strerror(errno), NULL);
     close(fd);
 }
 
@@ -301,7 +300,8 @@ static void name_host(const char *hostname)
 
     if (hostname[0] && sethostname(hostname, strlen(hostname)) < 0)
         boot_failed("set the host name to", hostname);
-    (void)snprintf(hosts, sizeof(hosts), "127.0.0.1 localhost %s\n::1 localhost\n", hostname);
+    (void)text_join(hosts, sizeof(hosts), "127.0.0.1 localhost ", hostname, "\n::1 localhost\n",
+                    NULL);
     write_text("/etc/hosts", O_CREAT | O_EXCL, hosts); /* only where there is none */
 }
 
@@ -315,7 +315,8 @@ void boot_finish(const struct boot_options *options)
     name_host(options->hostname);
     /* Everybody may ping, as in a container. */
     write_text("/proc/sys/net/ipv4/ping_group_range", 0, "0 2147483647");
-    if (setrlimit(RLIMIT_NOFILE, &files) < 0)
+    /* The C library's setrlimit wants to tell all threads, with code for that. */
+    if (prlimit(0, RLIMIT_NOFILE, &files, NULL) < 0)
         boot_failed("set the limit of open files", NULL);
     /* An initramfs as root: last, as folders may have been made in it. */
     if (options->read_only && strcmp(options->root, "initrd") == 0 &&

@@ -3,11 +3,12 @@
 #include "console.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-void console_line(const char *fmt, ...)
+#include "text.h"
+
+void console_line(const char *first, ...)
 {
     static const char prefix[] = "lumina-init: ";
     char line[512];
@@ -15,12 +16,9 @@ void console_line(const char *fmt, ...)
     va_list ap;
 
     memcpy(line, prefix, len);
-    va_start(ap, fmt);
-    int n = vsnprintf(line + len, sizeof(line) - len - 1, fmt, ap);
+    va_start(ap, first);
+    len += text_join_list(line + len, sizeof(line) - len, first, ap);
     va_end(ap);
-    if (n < 0)
-        return;
-    len += strnlen(line + len, sizeof(line) - len - 1);
     line[len++] = '\n';
     if (write(2, line, len) < 0)
         return; /* there is no console: nobody to tell */

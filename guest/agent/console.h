@@ -3,7 +3,7 @@
 #ifndef AGENT_CONSOLE_H
 #define AGENT_CONSOLE_H
 
-/* "lumina-init: ", the text and a newline, in one write to descriptor 2. */
-void console_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* "lumina-init: ", strings up to a NULL, and a newline, in one write to descriptor 2. */
+void console_line(const char *first, ...) __attribute__((sentinel));
 
 #endif

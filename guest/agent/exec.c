@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -11,9 +10,11 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "machine.h"
 #include "op.h"
 #include "session.h"
 #include "spawn.h"
+#include "text.h"
 #include "user.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -129,8 +130,8 @@ static void complete_env(size_t count, bool tty)
     static char path[] = "PATH=" DEFAULT_PATH;
     static char term[] = "TERM=xterm";
 
-    (void)snprintf(job.home, sizeof(job.home), "HOME=%s", job.user.home);
-    (void)snprintf(job.name, sizeof(job.name), "USER=%s", job.user.name);
+    (void)text_join(job.home, sizeof(job.home), "HOME=", job.user.home, NULL);
+    (void)text_join(job.name, sizeof(job.name), "USER=", job.user.name, NULL);
     add_default(&count, "PATH", path);
     add_default(&count, "HOME", job.home);
     add_default(&count, "USER", job.name);
@@ -156,6 +157,13 @@ static enum op_start refuse(struct outcome *out, enum proto_fail fail, int error
                             const char *name)
 {
     outcome_set(out, fail, error, what, name);
+    return OP_FAILED;
+}
+
+static enum op_start refuse_user(struct outcome *out, int error, const char *user)
+{
+    outcome_say(out, PROTO_FAIL_USER, error, "user", user,
+                error == ENOENT ? "not in /etc/passwd" : "neither a name nor a number");
     return OP_FAILED;
 }
 
@@ -235,7 +243,7 @@ static enum op_start exec_start(struct op *op, struct cursor *cursor, struct out
 
     int rc = user_find(user, &job.user);
     if (rc < 0)
-        return refuse(out, PROTO_FAIL_USER, -rc, "find user", user);
+        return refuse_user(out, -rc, user);
     complete_env(env_count, flags & PROTO_EXEC_TTY);
 
     struct spawn spawn = {
@@ -340,6 +348,8 @@ void exec_ended(struct op *op, int status)
     } else {
         op->exit_code = (uint32_t)WEXITSTATUS(status);
     }
+    if (op->exit_code == 128 + SIGKILL && !op->cancelled && machine_out_of_memory())
+        outcome_set(&op->out, PROTO_FAIL_OTHER, ENOMEM, "run", NULL);
     limit_output(op);
 }
 

@@ -25,7 +25,8 @@ int main(void)
     sigset_t ours;
 
     if (getpid() != 1) {
-        console_line("it is the first process of a virtual machine and does nothing elsewhere");
+        console_line("it is the first process of a virtual machine and does nothing elsewhere",
+                     NULL);
         return 1;
     }
     sigfillset(&all);

@@ -12,12 +12,12 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "proto.h"
+#include "text.h"
 #include "vsock.h"
 
 #define PORTS        "/sys/class/virtio-ports"
@@ -53,7 +53,7 @@ static bool has_name(const char *port, const char *name)
     char text[128];
     size_t len = strlen(name);
 
-    (void)snprintf(path, sizeof(path), PORTS "/%.32s/name", port);
+    (void)text_join(path, sizeof(path), PORTS "/", port, "/name", NULL);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
@@ -76,7 +76,7 @@ static int open_port(const char *name)
     while ((entry = readdir(dir)) != NULL) {
         if (entry->d_name[0] == '.' || !has_name(entry->d_name, name))
             continue;
-        (void)snprintf(path, sizeof(path), "/dev/%.32s", entry->d_name);
+        (void)text_join(path, sizeof(path), "/dev/", entry->d_name, NULL);
         fd = open(path, O_RDWR | O_CLOEXEC);
         break;
     }

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -21,6 +20,7 @@
 #define NS_PER_S    1000000000u
 #define LINGER_S    1
 #define MOUNTS_SIZE 16384
+#define LOG_RECORD  4096 /* no record of the kernel is longer */
 
 /* uapi/linux/random.h, which is not on every libc's path. */
 struct entropy_input {
@@ -39,7 +39,7 @@ static void add_entropy(const uint8_t *entropy, size_t size)
     memcpy(input.bytes, entropy, size);
     /* Credited first; then used at once, so that copies of one snapshot part ways here. */
     if (fd < 0 || ioctl(fd, RANDOM_ADD_ENTROPY, &input) < 0 || ioctl(fd, RANDOM_RESEED) < 0)
-        console_line("add entropy: %s", strerror(errno));
+        console_line("add entropy: ", strerror(errno), NULL);
     if (fd >= 0)
         close(fd);
     explicit_bzero(&input, sizeof(input));
@@ -51,9 +51,34 @@ void machine_welcome(uint64_t wall_ns, const uint8_t *entropy, size_t size)
                                  .tv_nsec = (long)(wall_ns % NS_PER_S)};
 
     if (clock_settime(CLOCK_REALTIME, &now) < 0)
-        console_line("set the clock: %s", strerror(errno));
+        console_line("set the clock: ", strerror(errno), NULL);
     if (size > 0 && size <= MAX_ENTROPY)
         add_entropy(entropy, size);
+}
+
+/*
+ * The kernel keeps no count that is always compiled in; its log tells. One read is one record:
+ * numbers, ';', the message.
+ */
+bool machine_out_of_memory(void)
+{
+    static const char words[] = ";Out of memory: Killed ";
+    static int fd = -1; /* stays where it was read to */
+    char record[LOG_RECORD];
+    bool found = false;
+    ssize_t n;
+
+    if (fd < 0)
+        fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    /* EPIPE: records were lost to newer ones; the next read goes on behind them. */
+    while ((n = read(fd, record, sizeof(record) - 1)) > 0 || (n < 0 && errno == EPIPE)) {
+        record[n > 0 ? n : 0] = '\0';
+        const char *message = strchr(record, ';');
+        found |= message && strncmp(message, words, sizeof(words) - 1) == 0;
+    }
+    return found;
 }
 
 void machine_kill_all(int signo)

@@ -3,11 +3,15 @@
 #ifndef AGENT_MACHINE_H
 #define AGENT_MACHINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* Sets the wall clock and feeds the kernel's random number generator. */
 void machine_welcome(uint64_t wall_ns, const uint8_t *entropy, size_t size);
+
+/* Whether the kernel has killed a process for want of memory since this was asked last. */
+bool machine_out_of_memory(void);
 
 /* A signal for every process but our own. */
 void machine_kill_all(int signo);

@@ -75,6 +75,10 @@ void exec_ended(struct op *op, int status);
 /* DIAL: the connection stands, or has failed: the outcome is set then. */
 enum op_start dial_connected(struct op *op);
 
+/* "what name: reason"; a long name is cut, the reason is not. outcome_set takes the errno's text.
+ */
+void outcome_say(struct outcome *out, enum proto_fail fail, int error, const char *what,
+                 const char *name, const char *reason);
 void outcome_set(struct outcome *out, enum proto_fail fail, int error, const char *what,
                  const char *name);
 

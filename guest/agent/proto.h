@@ -64,7 +64,8 @@ enum proto_type {
     PROTO_STARTED = 24, /* g: EXEC: u32 pid; else empty */
     PROTO_FAILED = 25,  /* g: u32 errno (Linux numbers), u32 enum proto_fail, string text */
     PROTO_DONE = 26,    /* g: u32 exit code, u32 signal, u32 errno (PUT, GET, DIAL: 0 or what went
-                           wrong), string text */
+                           wrong; EXEC: 0, or ENOMEM after 137 in a guest that had run out of
+                           memory), string text */
 
     /* in an operation */
     PROTO_DATA = 32,   /* both: 1 to PROTO_MAX_DATA bytes */

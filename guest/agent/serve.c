@@ -25,6 +25,7 @@
 #include "drain.h"
 #include "machine.h"
 #include "op.h"
+#include "text.h"
 #include "wire.h"
 
 #define MAX_SIGNAL    64
@@ -309,6 +310,15 @@ static bool take_frame(const struct frame *frame)
     return !op || take_op_frame(op, frame);
 }
 
+static void blame_host(const struct frame *frame)
+{
+    char type[TEXT_NUMBER], size[TEXT_NUMBER], id[TEXT_NUMBER];
+
+    console_line("host: bad frame: type ", text_number(type, frame->type), " of ",
+                 text_number(size, frame->size), " bytes for operation ",
+                 text_number(id, frame->id), NULL);
+}
+
 /* Takes all frames that are there and can be answered. */
 static bool take_frames(void)
 {
@@ -325,13 +335,12 @@ static bool take_frames(void)
         if (rc <= 0)
             break;
         if (!take_frame(&frame)) {
-            console_line("host: bad frame: type %u of %u bytes for operation %u", frame.type,
-                         frame.size, frame.id);
+            blame_host(&frame);
             return false;
         }
     }
     if (rc < 0)
-        console_line("host: bad frame header");
+        console_line("host: bad frame header", NULL);
     return rc == 0;
 }
 
@@ -566,7 +575,7 @@ static void loop(void)
         if (wait_for_events() < 0) {
             if (errno == EINTR)
                 continue;
-            console_line("poll: %s", strerror(errno));
+            console_line("poll: ", strerror(errno), NULL);
             return;
         }
         take_events();

@@ -11,20 +11,22 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "text.h"
 
 #define MAX_PASSES 8
 
 /* A number of /proc: digits and nothing else, in the range of a pid. */
 static pid_t parse_pid(const char *text)
 {
-    char *end;
-    long v = strtol(text, &end, 10);
+    uint32_t v;
+    const char *rest;
 
-    return (*end == '\0' || *end == ' ') && v > 0 && v < INT_MAX ? (pid_t)v : 0;
+    if (!text_read_number(text, &v, &rest) || (*rest != '\0' && *rest != ' ') || v >= INT_MAX)
+        return 0;
+    return (pid_t)v;
 }
 
 /*
@@ -36,8 +38,7 @@ static bool lives_in_session(const char *pid, pid_t session)
     char path[64];
     char text[512];
 
-    if (snprintf(path, sizeof(path), "/proc/%.20s/stat", pid) < 0)
-        return false;
+    (void)text_join(path, sizeof(path), "/proc/", pid, "/stat", NULL);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;

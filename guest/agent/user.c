@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "text.h"
+
 struct lines {
     int fd;
     size_t start, end;
@@ -80,19 +82,12 @@ static char *field(char **line)
 /* A decimal number up to the character `end`; 2^32 - 1 means "no user" to the kernel. */
 static bool number(const char *text, char end, uint32_t *ret_value, const char **ret_rest)
 {
-    uint64_t v = 0;
-    const char *p = text;
+    const char *rest;
 
-    for (; *p >= '0' && *p <= '9'; p++) {
-        v = v * 10 + (uint64_t)(*p - '0');
-        if (v >= UINT32_MAX)
-            return false;
-    }
-    if (p == text || *p != end)
+    if (!text_read_number(text, ret_value, &rest) || *rest != end)
         return false;
-    *ret_value = (uint32_t)v;
     if (ret_rest)
-        *ret_rest = p;
+        *ret_rest = rest;
     return true;
 }
 

@@ -264,7 +264,7 @@ int lum_exec_wait(lum_exec *exec, int32_t timeout_ms, struct lum_exit_status *re
             return rc;
         }
         exec->over = true;
-        if (rc == 0 && (frame.type != CTL_DONE || frame.size != 12))
+        if (rc == 0 && (frame.type != CTL_DONE || frame.size != 16))
             lum_fail(&end, LUM_EINTERNAL, "the VM's process sent an unexpected answer");
         exec->end_error = end;
         if (end.code == 0) {
@@ -272,6 +272,7 @@ int lum_exec_wait(lum_exec *exec, int32_t timeout_ms, struct lum_exit_status *re
             exec->status.exit_code = signal ? 128 + signal : (int32_t)le32_load(frame.data);
             exec->status.signal = signal;
             exec->status.timed_out = (int32_t)le32_load(frame.data + 8);
+            exec->status.out_of_memory = (int32_t)le32_load(frame.data + 12);
         }
     }
     if (exec->end_error.code) {

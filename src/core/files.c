@@ -44,6 +44,16 @@ static int check_paths(const lum_vm *vm, const char *host_path, const char *gues
     return 0;
 }
 
+uint64_t lum_vm_copied(const lum_vm *vm)
+{
+    return atomic_load_explicit(&vm->copied_bytes, memory_order_relaxed);
+}
+
+static void count(lum_vm *vm, size_t bytes)
+{
+    atomic_fetch_add_explicit(&vm->copied_bytes, bytes, memory_order_relaxed);
+}
+
 /* ---- put ---- */
 
 static int send_tree(lum_exec *op, struct tree_pack *pack, struct lum_error *err)
@@ -55,8 +65,11 @@ static int send_tree(lum_exec *op, struct tree_pack *pack, struct lum_error *err
 
     if (!buf)
         return lum_fail(err, LUM_ENOMEM, "put: out of memory");
-    while (rc == 0 && (n = tree_pack_read(pack, buf, PIECE)) > 0)
+    while (rc == 0 && (n = tree_pack_read(pack, buf, PIECE)) > 0) {
         rc = fd_write_all(op->stream[0], buf, n, "", &write_error);
+        if (rc == 0)
+            count(op->vm, n);
+    }
     plat_close(&op->stream[0]);
     /* A guest that stopped reading says why in its answer. */
     return rc == 0 || rc == LUM_EGONE ? 0 : (*err = write_error, rc);
@@ -75,7 +88,8 @@ static int put_tree(lum_vm *vm, struct tree_pack *pack, const char *host_path,
         rc = lum_exec_wait(op, -1, NULL, err);
     int pack_errno = tree_pack_error(pack, &failed_path);
     if (pack_errno)
-        return lum_fail_errno(err, pack_errno, "read %s/%s", host_path, failed_path);
+        return lum_fail_errno(err, pack_errno, "read %s%s%s", host_path, *failed_path ? "/" : "",
+                              failed_path);
     return rc;
 }
 
@@ -104,7 +118,8 @@ int lum_vm_put(lum_vm *vm, const char *host_path, const char *guest_path, struct
 
 /* ---- get ---- */
 
-static int receive_tree(lum_vm *vm, lum_exec *op, struct tree_unpack *unpack, struct lum_error *err)
+static int receive_tree(lum_vm *vm, lum_exec *op, struct tree_unpack *unpack, const char *host_path,
+                        struct lum_error *err)
 {
     AUTO(auto_free) char *buf = lum_calloc(1, PIECE);
     size_t n = 1;
@@ -117,8 +132,12 @@ static int receive_tree(lum_vm *vm, lum_exec *op, struct tree_unpack *unpack, st
         int written = rc == 0 && n > 0 ? tree_unpack_write(unpack, buf, n) : 0;
         if (written == -EPROTO || written == -EINVAL)
             return lum_fail(err, LUM_EGUEST, "the guest sent a malformed copy");
-        if (written < 0)
-            return lum_fail_errno(err, -written, "write %s", tree_unpack_path(unpack));
+        if (written < 0) {
+            const char *inside = tree_unpack_path(unpack);
+            return lum_fail_errno(err, -written, "write %s%s%s", host_path, *inside ? "/" : "",
+                                  inside);
+        }
+        count(vm, n);
     }
     return rc;
 }
@@ -136,7 +155,7 @@ static int get_tree(lum_vm *vm, const char *host_path, const char *name, const s
     rc = tree_unpack_open(host_path, name, TREE_DROP_SETID, &unpack);
     if (rc < 0)
         return lum_fail_errno(err, -rc, "write %s", host_path);
-    rc = receive_tree(vm, op, unpack, err);
+    rc = receive_tree(vm, op, unpack, host_path, err);
     if (rc == 0)
         rc = lum_exec_wait(op, -1, NULL, err);
     int finish = rc == 0 ? tree_unpack_finish(unpack) : 0;

@@ -3,6 +3,8 @@
 #ifndef LUM_CORE_VM_H
 #define LUM_CORE_VM_H
 
+#include <stdatomic.h>
+
 #include "jail/jail.h"
 #include "worker/ctl.h"
 
@@ -24,6 +26,7 @@ struct lum_vm {
     enum jail_mode jail;
     uint32_t vcpus;
     uint64_t memory_bytes, t0_ns;
+    _Atomic uint64_t copied_bytes;               /* by put and get */
     struct lum_timing own_stages[VM_OWN_STAGES]; /* what only the caller's side sees */
     size_t n_own_stages;
 };

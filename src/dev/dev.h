@@ -24,6 +24,9 @@ struct dev_host {
         LUM_PRINTF(3, 4);                                         /* enum lum_log_level */
     void *ctx;                                                    /* of log and console */
     void (*console)(void *ctx, const uint8_t *data, size_t size); /* guest console output */
+    /* Carries out the guest's writes that wait in the hypervisor; NULL: none ever waits. */
+    void (*take_posted)(void *machine);
+    void *machine;
 };
 
 /* ---- virtqueues (VIRTIO 1.2, 2.7; split, with indirect descriptors and event index) ---- */

@@ -93,6 +93,9 @@ bool vdev_live(const struct vdev *dev)
 
 void vdev_interrupt(struct vdev *dev, uint32_t why)
 {
+    /* An acknowledgement or a new route that was written before this moment counts before it. */
+    if (dev->host->take_posted)
+        dev->host->take_posted(dev->host->machine);
     dev->interrupt_status |= why;
     hv_irq_pulse(dev->host->vm, ARCH_IRQ_BASE + dev->slot);
 }
@@ -166,15 +169,16 @@ static int attach_queue(struct vdev *dev, struct vq *q, struct lum_error *err)
 }
 
 /*
- * Registers whose writes only matter to later accesses: selectors, driver features, queue size and
- * addresses. Not: ready, notify, status, and the interrupt acknowledgement, which must come before
- * the next interrupt.
+ * Registers whose writes only matter to later accesses and interrupts, both of which take them
+ * first: selectors, driver features, all about a queue that is not live before DRIVER_OK, and the
+ * interrupt acknowledgement, which is half of what an interrupt costs. Not: notify and status.
  */
 static int attach_posted(struct vdev *dev, struct lum_error *err)
 {
     static const struct {
         uint32_t first, last;
-    } ranges[] = {{REG_DEVICE_FEATURES_SEL, REG_QUEUE_NUM},
+    } ranges[] = {{REG_DEVICE_FEATURES_SEL, REG_QUEUE_READY},
+                  {REG_INTERRUPT_ACK, REG_INTERRUPT_ACK},
                   {REG_QUEUE_DESC_LOW, REG_QUEUE_DEVICE_HIGH}};
     struct lum_error why;
 

@@ -118,7 +118,7 @@ struct hv_ops {
      * HV_CAP_POSTED: guest writes to this range, wholly inside it, wait in order instead of
      * exiting. Whoever handles an access takes all of them first, under the lock that guards what
      * they go to: then nobody sees a difference. For registers whose writes only matter to later
-     * accesses.
+     * accesses, or to something else before which all are taken.
      */
     int (*posted_add)(struct hv_vm *vm, uint64_t gpa, uint32_t size, struct lum_error *err);
     bool (*posted_take)(struct hv_vm *vm, struct hv_exit *ret_write);

@@ -217,6 +217,8 @@ static int set_routing(struct kvm_vm *vm, struct lum_error *err)
                       .data = line->msi_data},
         };
     }
+    /* A posted write is carried out by whichever thread takes it. */
+    /* seccomp io vcpu: ioctl(1=KVM_SET_GSI_ROUTING) */
     if (ioctl(vm->vm_fd, KVM_SET_GSI_ROUTING, &table.head) < 0)
         return lum_fail_errno(err, errno, "kvm: set %u interrupt routes", table.head.nr);
     return 0;

@@ -264,9 +264,9 @@ static void translate(struct kvm_vcpu *vcpu, struct hv_exit *exit)
 
 /* ---- run and kick ---- */
 
-/* The boot registers, running, what a crash text says, and routes that the guest changes. */
-/* seccomp vcpu: ioctl(1=KVM_RUN|KVM_GET_REGS|KVM_GET_SREGS|KVM_SET_REGS|KVM_SET_SREGS|
- * KVM_SET_GSI_ROUTING), rt_sigreturn */
+/* The boot registers, running, and what a crash text says. */
+/* seccomp vcpu: ioctl(1=KVM_RUN|KVM_GET_REGS|KVM_GET_SREGS|KVM_SET_REGS|KVM_SET_SREGS),
+ * rt_sigreturn */
 
 /* One KVM_RUN: 0 for an exit, else -errno. */
 static int enter(struct kvm_vcpu *vcpu)

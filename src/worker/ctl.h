@@ -37,7 +37,7 @@ enum ctl_type {
     CTL_OK = 120,
     CTL_ERROR = 121, /* u32 -code, u32 domain, u64 os_code, string text */
     CTL_STARTED = 122,
-    CTL_DONE = 123,    /* u32 exit code, u32 signal, u32 timed out */
+    CTL_DONE = 123,    /* u32 exit code, u32 signal, u32 timed out, u32 out of memory */
     CTL_BACKEND = 124, /* of the probe role: string name, u8 usable, u32 features, u32 max vCPUs,
                           string detail */
 };

@@ -12,7 +12,8 @@
 #include "worker/agent_internal.h"
 #include "worker/ctl.h"
 
-#define CREDIT_STEP (64u * 1024)
+#define CREDIT_STEP  (64u * 1024)
+#define GUEST_ENOMEM 12u /* of Linux, whatever the host is */
 /* A guest that does not even answer a kill gets this long; then the caller is answered without it.
  */
 #define KILL_ANSWER_NS (2000u * 1000000ull)
@@ -35,7 +36,7 @@ struct op {
     struct agent *agent;
     uint32_t id;
     uint16_t type;
-    bool started, answered, timed_out;
+    bool started, answered, timed_out, out_of_memory;
     plat_fd channel;
     struct plat_watch *channel_watch;
     struct wbuf channel_in;
@@ -126,10 +127,11 @@ static void op_answer(struct op *op, const struct lum_error *error, uint32_t cod
     } else if (error) {
         ctl_put_error(&out, error);
     } else {
-        uint8_t body[12];
+        uint8_t body[16];
         le32_store(body, code);
         le32_store(body + 4, signal);
         le32_store(body + 8, op->timed_out);
+        le32_store(body + 12, op->out_of_memory);
         frame_put(&out, CTL_DONE, 0, 0, body, sizeof(body));
     }
     if (out.size)
@@ -393,7 +395,8 @@ static const char *op_done(struct op *op, const struct frame *f)
         return "its agent sent a malformed end";
     if (op->type == PROTO_EXEC)
         op->agent->host.stage(op->agent->host.ctx, "exit");
-    if (guest_errno) {
+    op->out_of_memory = op->type == PROTO_EXEC && guest_errno == GUEST_ENOMEM;
+    if (guest_errno && !op->out_of_memory) {
         lum_fail(&error, LUM_EGUEST, "%s", text);
         error.domain = LUM_DOMAIN_GUEST_ERRNO;
         error.os_code = guest_errno;

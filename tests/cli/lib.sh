@@ -21,6 +21,7 @@ if [ ! -x "$LUMINA" ]; then
 fi
 
 # A folder of the test's own; nothing of it stays. Its name does not look like one of the tool's.
+TESTS=$(cd "$(dirname "$0")" && pwd)
 SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/clitest.XXXXXX") || exit 1
 at_end=:
 trap 'eval "$at_end"; rm -rf "$SCRATCH"' EXIT

@@ -3,49 +3,9 @@
 # lumina run with a terminal: a real one, kept by tmux.
 # shellcheck disable=SC2016 # dollars are for the shells in the terminal
 . "$(dirname "$0")/lib.sh"
-if ! command -v tmux >/dev/null; then
-    echo "1..0 # SKIP no tmux here"
-    exit 77
-fi
+. "$TESTS/term.sh"
 needs_vm
-LIMIT=$((60 * SLOW))
-
-# tm ARG...: tmux with a server of our own.
-tm() {
-    tmux -S "$SCRATCH/tmux" -f /dev/null "$@"
-}
-at_end='tm kill-server 2>/dev/null'
-tm new-session -d -x 80 -y 24 -s t "PS1='outer> ' exec sh" || exit 1
-
-# shows TEXT: whether a line of the screen is or becomes TEXT (a basic regular expression).
-shows() {
-    shows_end=$(($(date +%s) + LIMIT))
-    until tm capture-pane -p -t t | grep -q -x -e "$1 *"; do
-        if [ "$(date +%s)" -gt "$shows_end" ]; then
-            tm capture-pane -p -t t | sed 's/^/# screen: /'
-            return 1
-        fi
-        sleep 0.1
-    done
-}
-
-# keys KEY...: pressed one after the other.
-keys() {
-    tm send-keys -t t "$@"
-}
-
-# type_line TEXT: text and Enter.
-type_line() {
-    tm send-keys -t t -l "$1"
-    keys Enter
-}
-
-# modes NAME: the outer terminal's modes into a file of that name.
-modes() {
-    type_line "stty -g >$1; echo saved-\$((1 + 1))-$1"
-    shows "saved-2-$1"
-    check "$1: the outer shell answers" [ -s "$1" ]
-}
+terminal 80 24 "PS1='outer> ' exec sh"
 
 modes before
 type_line "TERM=vt100 '$LUMINA' run -q -t -e PS1='inner> ' -- sh"
@@ -104,6 +64,7 @@ check "its status" shows "status 7"
 type_line "clear; '$LUMINA' run -q -- sh -c 'read line; echo \"read \$line\"'"
 type_line "a line"
 check "a terminal without --tty is read by lines" shows "read a line"
+# Until it has gone it reads what is typed.
 shows "outer>"
 
 # The terminal signals the whole foreground group: the VM's process must not take it for its own.

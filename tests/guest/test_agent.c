@@ -38,6 +38,11 @@ void machine_welcome(uint64_t wall_ns, const uint8_t *entropy, size_t size)
         _exit(3);
 }
 
+bool machine_out_of_memory(void)
+{
+    return true;
+}
+
 /* Our own descendants only: the agent's children, which orphans become as well. */
 void machine_kill_all(int signo)
 {
@@ -355,6 +360,9 @@ static void test_exec(void)
        "output, errors and exit code");
     ok(run_shell(1, 0, "kill -9 $$") == PROTO_DONE && got.code == 137 && got.signal == 9,
        "an id is free again; end by signal");
+    ok(got.error == ENOMEM, "a kill after the machine ran out of memory says so");
+    ok(run_shell(1, 0, "exit 136") == PROTO_DONE && got.code == 136 && got.error == 0,
+       "another end does not");
     ok(run_shell(2, 0, "cat; pwd") == PROTO_DONE && said(1, "/\n"), "no stdin; working directory");
     ok(run_shell(3, 0, "trap '' TERM; kill -l >/dev/null; grep SigBlk /proc/self/status") ==
                PROTO_DONE &&
@@ -383,7 +391,8 @@ static void test_exec(void)
     ok(finish(8) == PROTO_FAILED && got.code == PROTO_FAIL_CWD, "no such working directory");
     forget();
     send_exec_full(9, 0, "", "nobody-of-that-name", NULL, (const char *const[]){"true", NULL});
-    ok(finish(9) == PROTO_FAILED && got.code == PROTO_FAIL_USER, "no such user");
+    ok(finish(9) == PROTO_FAILED && got.code == PROTO_FAIL_USER && got.error == ENOENT,
+       "no such user");
     forget();
     send_exec_full(10, 0, "", "", NULL, (const char *const[]){"", NULL});
     ok(finish(10) == PROTO_FAILED && got.code == PROTO_FAIL_NO_COMMAND, "an empty command");

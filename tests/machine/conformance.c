@@ -383,7 +383,7 @@ static void test_exits(lum_vm *vm)
     struct lum_error err;
     int rc = lum_vm_stats(vm, &stats, &err);
 
-    ok(rc == 0 && stats.exits <= 200, "at most 200 exits until the agent is ready: %llu",
+    ok(rc == 0 && stats.exits <= 150, "at most 150 exits until the agent is ready: %llu",
        (unsigned long long)stats.exits);
 }
 

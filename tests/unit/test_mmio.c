@@ -394,6 +394,31 @@ static void test_kicks(void)
     stage_done(&s);
 }
 
+static unsigned n_taken;
+
+static void take_acknowledgement(void *machine)
+{
+    struct stage *s = machine;
+
+    n_taken++;
+    vdev_mmio_write(&s->dev, 0x64, 4, VDEV_INTERRUPT_QUEUE);
+}
+
+static void test_posted_acknowledgement(void)
+{
+    struct stage s;
+
+    stage_init(&s, &plain_ops, false, false);
+    fake_start(&s.d);
+    vdev_interrupt(&s.dev, VDEV_INTERRUPT_QUEUE);
+    s.h.host.take_posted = take_acknowledgement;
+    s.h.host.machine = &s;
+    vdev_interrupt(&s.dev, VDEV_INTERRUPT_QUEUE);
+    ok(n_taken == 1 && fake_read(&s.d, 0x60) == VDEV_INTERRUPT_QUEUE && fake_pulses(&s.d) == 2,
+       "an acknowledgement that waits is carried out before the next interrupt, not after it");
+    stage_done(&s);
+}
+
 int main(void)
 {
     test_registers();
@@ -404,5 +429,6 @@ int main(void)
     test_cve_2026_5747_order();
     test_queue_checks();
     test_kicks();
+    test_posted_acknowledgement();
     return tap_done();
 }

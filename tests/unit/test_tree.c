@@ -298,10 +298,11 @@ static void test_cut(void)
 {
     static uint8_t buf[4096];
     struct tree_unpack *unpack = NULL;
-    unsigned wrong = 0;
+    unsigned wrong = 0, partial = 0;
     size_t size = record(buf, PROTO_TREE_DIR, 0755, 0, "", "");
 
     size += record(buf + size, PROTO_TREE_FILE, 0644, 5, "f", "hello");
+    size_t file_end = size;
     size += record(buf + size, PROTO_TREE_LINK, 0777, 3, "l", "abc");
     size += record(buf + size, PROTO_TREE_END, 0, 0, "", "");
     for (size_t cut = 0; cut <= size; cut++) {
@@ -312,8 +313,16 @@ static void test_cut(void)
             rc = tree_unpack_finish(unpack);
         tree_unpack_close(unpack);
         wrong += rc != (cut == size ? 0 : -ENODATA);
+        partial += exists(in_base("cut/c/f")) != (cut >= file_end);
     }
     ok(wrong == 0, "every cut is noticed: %u were not", wrong);
+    ok(partial == 0, "a file is there when it is whole, and only then");
+    size_t root = record(buf + size, PROTO_TREE_FILE, 0644, 5, "", "hello") - 1;
+    ok(tree_unpack_open(in_base("half"), "c", 0, &unpack) == 0 &&
+           tree_unpack_write(unpack, buf + size, root) == 0 && exists(in_base("half")),
+       "a single file, all but a byte of it");
+    tree_unpack_close(unpack);
+    ok(!exists(in_base("half")), "it is not left behind");
 
     int rc = tree_unpack_open(in_base("cut/"), "c", 0, &unpack);
     if (rc == 0) {

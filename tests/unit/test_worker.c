@@ -335,6 +335,28 @@ static void test_window(void)
     bench_close(&b);
 }
 
+static void test_out_of_memory(void)
+{
+    struct bench b;
+    struct call c;
+    struct frame f;
+
+    bench_open(&b);
+    ok(greet(&b) && call_open(&b, &c, PROTO_EXEC, 0), "a command that needs much");
+    say_started(&b, &c);
+    ok(answer(&c, &f) == CTL_STARTED, "started");
+    AUTO(wbuf_done) struct wbuf body = {0};
+    wbuf_u32(&body, 137);
+    wbuf_u32(&body, 9);
+    wbuf_u32(&body, 12);
+    wbuf_str(&body, "run: Out of memory");
+    say(&b, PROTO_DONE, 0, c.id, body.data, body.size);
+    ok(answer(&c, &f) == CTL_DONE && le32_load(f.data + 4) == 9 && le32_load(f.data + 12) == 1,
+       "the guest ran out of memory: no error, but told");
+    call_close(&c);
+    bench_close(&b);
+}
+
 static void test_timeout(void)
 {
     struct bench b;
@@ -662,6 +684,7 @@ int main(void)
 {
     test_exec();
     test_window();
+    test_out_of_memory();
     test_timeout();
     test_end();
     test_hang_up();

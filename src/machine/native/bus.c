@@ -45,8 +45,9 @@ static void mmio(struct native *m, struct hv_exit *exit)
 }
 
 /* What the guest has written without an exit comes first, whichever vCPU wrote it. */
-static void take_posted(struct native *m)
+void bus_take_posted(void *machine)
 {
+    struct native *m = machine;
     struct hv_exit write;
 
     while (hv_posted_take(m->hv, &write))
@@ -56,7 +57,7 @@ static void take_posted(struct native *m)
 void bus_mmio(struct native *m, struct hv_exit *exit)
 {
     plat_loop_lock(m->loop);
-    take_posted(m);
+    bus_take_posted(m);
     mmio(m, exit);
     plat_loop_unlock(m->loop);
 }

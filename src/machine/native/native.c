@@ -78,8 +78,8 @@ static int make_devices(struct native *m, struct lum_error *err)
     for (int i = 0; i < NATIVE_DEVICES && rc == 0; i++)
         if (m->dev[i])
             rc = vdev_attach(m->dev[i], err);
-    /* The I/O APIC's index register: what it selects matters to the next access only. */
-    int posted = rc == 0 ? hv_posted_add(m->hv, ARCH_IOAPIC_BASE, 4, err) : LUM_ENOTSUP;
+    /* The I/O APIC's index and data: they matter to the next access or interrupt only. */
+    int posted = rc == 0 ? hv_posted_add(m->hv, ARCH_IOAPIC_BASE, 0x14, err) : LUM_ENOTSUP;
     return posted == LUM_ENOTSUP ? rc : posted;
 }
 
@@ -158,7 +158,9 @@ static int build(struct native *m, const char *driver, struct lum_error *err)
                                     .vm = m->hv,
                                     .log = m->host.log,
                                     .ctx = m->host.ctx,
-                                    .console = m->host.console};
+                                    .console = m->host.console,
+                                    .take_posted = bus_take_posted,
+                                    .machine = m};
     ioapic_init(&m->ioapic, (uint8_t)m->spec->vcpus);
     rc = vcpus_start(m, err);
     if (rc == 0)

@@ -74,6 +74,7 @@ void vcpus_news(void *ctx, int events); /* watch of m->wake, ctx: the machine; m
 
 /* bus.c: register accesses of vCPUs, which take the loop's lock for them. */
 enum bus_result { BUS_OK, BUS_RESET };
+void bus_take_posted(void *machine); /* struct native; loop lock held */
 void bus_mmio(struct native *m, struct hv_exit *exit);
 enum bus_result bus_pio(struct native *m, struct hv_exit *exit);
 

@@ -60,6 +60,7 @@ int tree_unpack_finish(struct tree_unpack *unpack);
 /* The entry that failed, relative to the root of the copy ("" is the root). */
 const char *tree_unpack_path(const struct tree_unpack *unpack);
 
-void tree_unpack_close(struct tree_unpack *unpack); /* NULL is allowed */
+/* A file of which not all has come is removed. NULL is allowed. */
+void tree_unpack_close(struct tree_unpack *unpack);
 
 #endif

@@ -448,14 +448,26 @@ const char *tree_unpack_path(const struct tree_unpack *unpack)
     return unpack->path;
 }
 
+/* A file that was cut off must not be taken for a whole one. */
+static void drop_partial_file(struct tree_unpack *unpack)
+{
+    const struct unpack_level *level = unpack->depth ? &unpack->levels[unpack->depth - 1] : NULL;
+
+    close(unpack->fd);
+    if (level)
+        (void)unlinkat(level->fd, unpack->path + (level->path_len ? level->path_len + 1 : 0), 0);
+    else
+        (void)unlinkat(unpack->parent_fd, unpack->root_name, 0);
+}
+
 void tree_unpack_close(struct tree_unpack *unpack)
 {
     if (!unpack)
         return;
+    if (unpack->fd >= 0)
+        drop_partial_file(unpack);
     while (unpack->depth > 0)
         close(unpack->levels[--unpack->depth].fd);
-    if (unpack->fd >= 0)
-        close(unpack->fd);
     if (unpack->parent_fd >= 0)
         close(unpack->parent_fd);
     free(unpack);
