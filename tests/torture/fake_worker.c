@@ -84,7 +84,7 @@ static void say_tree(int fd)
 
 static void operation(const uint8_t *body)
 {
-    uint8_t end[12] = {7};
+    uint8_t end[16] = {7};
     char sink[65536];
 
     say(fds[CHANNEL], CTL_STARTED, NULL, 0);
