@@ -8,7 +8,6 @@
 
 /* ---- MSRs ---- */
 
-#define MSR_TSC        0x10
 #define MSR_APIC_BASE  0x1b
 #define MSR_EFER       0xc0000080
 #define KVM_MSRS       0x4b564d00

@@ -60,6 +60,7 @@ const struct attack attacks[] = {
     {"string-to-nowhere", attack_string_to_nowhere, false},
     {"ioapic", attack_ioapic, true},
     {"lapic", attack_lapic, true},
+    {"smi", attack_smi, true},
     {"apic-base", attack_apic_base, true},
     {"msrs", attack_msrs, true},
     {"msrs-unknown", attack_msrs_unknown, true},

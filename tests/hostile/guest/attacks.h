@@ -90,6 +90,7 @@ void attack_string_for_ever(void);
 void attack_string_to_nowhere(void);
 void attack_ioapic(void);
 void attack_lapic(void);
+void attack_smi(void);
 void attack_apic_base(void);
 
 /* attack_cpu.c */

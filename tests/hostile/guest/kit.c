@@ -181,7 +181,7 @@ void at_point(const char *name)
     send_line(&l);
 }
 
-unsigned failed_checks(void)
+bool any_failed(void)
 {
     return n_checks == 0 || n_failed;
 }

@@ -38,7 +38,7 @@ void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 bool check(bool good, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* A place that the runner waits for. */
 void at_point(const char *name);
-unsigned failed_checks(void);
+bool any_failed(void); /* also when nothing was checked at all */
 /* The machine's reset line, through the keyboard controller. */
 _Noreturn void reset_machine(void);
 _Noreturn void halt_for_ever(void);
@@ -47,7 +47,6 @@ _Noreturn void halt_for_ever(void);
 
 /* Runs fn(arg): 0, or 1 + the vector of the exception that ended it. Guards nest. */
 int guarded(void (*fn)(void *arg), void *arg);
-enum { VECTOR_UD = 6, VECTOR_DF = 8, VECTOR_GP = 13, VECTOR_PF = 14 };
 
 /* ---- the machine ---- */
 

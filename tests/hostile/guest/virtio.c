@@ -314,13 +314,13 @@ void attack_none(void)
 
 _Noreturn void finish(void)
 {
-    if (failed_checks())
+    if (any_failed())
         reset_machine();
     good_root();
     good_rng();
     good_console();
     good_hello();
-    if (failed_checks())
+    if (any_failed())
         reset_machine();
     at_point("ready");
     halt_for_ever();
