@@ -33,7 +33,10 @@
 
 _Noreturn void boot_failed(const char *what, const char *name)
 {
-    console_line(what, name ? " " : "", name ? name : "", ": ", strerror(errno), NULL);
+    /* The host takes a line with these words for the reason of the end: see src/worker/console.c.
+     */
+    console_line("cannot boot: ", what, name ? " " : "", name ? name : "", ": ", strerror(errno),
+                 NULL);
     machine_end(-1);
 }
 

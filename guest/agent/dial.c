@@ -63,7 +63,7 @@ static void dial_eof(struct op *op)
 static void dial_cancel(struct op *op)
 {
     outcome_set(&op->out, PROTO_FAIL_OTHER, ECANCELED, "connection to the port", NULL);
-    op->sink.eof = true;
+    /* Not the stream's end: data and EOF of the host may still be on their way. */
     sink_drop(&op->sink);
     op->sources[0].ended = true;
 }

@@ -118,6 +118,25 @@ int lum_vm_put(lum_vm *vm, const char *host_path, const char *guest_path, struct
 
 /* ---- get ---- */
 
+/* rc is a negative errno of tree_unpack_write. */
+static int unpack_failed(const struct tree_unpack *unpack, const char *host_path, int rc,
+                         struct lum_error *err)
+{
+    const char *path = tree_unpack_path(unpack);
+
+    if (tree_unpack_sender_failed(unpack)) {
+        /* Linux numbers on both sides. */
+        lum_fail(err, LUM_EGUEST, "the guest cannot read %s: %s", path[0] ? path : "it",
+                 strerror(-rc));
+        err->domain = LUM_DOMAIN_GUEST_ERRNO;
+        err->os_code = -rc;
+        return LUM_EGUEST;
+    }
+    if (rc == -EPROTO || rc == -EINVAL)
+        return lum_fail(err, LUM_EGUEST, "the guest sent a malformed copy");
+    return lum_fail_errno(err, -rc, "write %s%s%s", host_path, path[0] ? "/" : "", path);
+}
+
 static int receive_tree(lum_vm *vm, lum_exec *op, struct tree_unpack *unpack, const char *host_path,
                         struct lum_error *err)
 {
@@ -130,13 +149,8 @@ static int receive_tree(lum_vm *vm, lum_exec *op, struct tree_unpack *unpack, co
     while (rc == 0 && n > 0) {
         rc = fd_read_some(vm, op->stream[1], buf, PIECE, -1, &n, err);
         int written = rc == 0 && n > 0 ? tree_unpack_write(unpack, buf, n) : 0;
-        if (written == -EPROTO || written == -EINVAL)
-            return lum_fail(err, LUM_EGUEST, "the guest sent a malformed copy");
-        if (written < 0) {
-            const char *inside = tree_unpack_path(unpack);
-            return lum_fail_errno(err, -written, "write %s%s%s", host_path, *inside ? "/" : "",
-                                  inside);
-        }
+        if (written < 0)
+            return unpack_failed(unpack, host_path, written, err);
         count(vm, n);
     }
     return rc;
@@ -160,7 +174,7 @@ static int get_tree(lum_vm *vm, const char *host_path, const char *name, const s
         rc = lum_exec_wait(op, -1, NULL, err);
     int finish = rc == 0 ? tree_unpack_finish(unpack) : 0;
     if (finish < 0)
-        rc = lum_fail(err, LUM_EGUEST, "the guest's copy was cut off: %s", strerror(-finish));
+        rc = lum_fail(err, LUM_EGUEST, "the guest's copy was cut off");
     tree_unpack_close(unpack);
     return rc;
 }

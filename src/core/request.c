@@ -136,11 +136,17 @@ static void deliver_line(struct lum_vm *vm, char *line)
     vm->log_fn(vm->log_ctx, level, line);
 }
 
-/* Reads what is there. The lock keeps lines whole and in order. */
+/* What a pipe holds, and no more at a time: a guest that writes faster than its lines are taken
+ * must not hold a call up. */
+#define LOG_PORTION (64u * 1024)
+
+/* Delivers what is there. The lock keeps lines whole and in order. */
 static void pump_log(struct lum_vm *vm)
 {
+    size_t done = 0;
+
     plat_mutex_lock(vm->log_lock);
-    while (vm->log >= 0) {
+    while (vm->log >= 0 && done < LOG_PORTION) {
         size_t room = sizeof(vm->log_buf) - 1 - vm->log_size;
         ssize_t n = plat_read(vm->log, vm->log_buf + vm->log_size, room);
         if (n == -EAGAIN)
@@ -150,6 +156,7 @@ static void pump_log(struct lum_vm *vm)
             break;
         }
         vm->log_size += (size_t)n;
+        done += (size_t)n;
         char *line = vm->log_buf, *end = vm->log_buf + vm->log_size, *newline;
         while ((newline = memchr(line, '\n', (size_t)(end - line)))) {
             *newline = '\0';
@@ -191,6 +198,8 @@ int vm_wait_fd(struct lum_vm *vm, plat_fd fd, int32_t timeout_ms)
         if (rc != 2)
             return rc;
         left = time_left(start, timeout_ms);
+        if (left == 0) /* more of the log is no reason to wait on */
+            return plat_wait_fd(fd, false, PLAT_FD_NONE, 0);
     }
 }
 

@@ -11,6 +11,8 @@ enum agent_state { AGENT_IDLE, AGENT_CONNECTED, AGENT_READY, AGENT_GONE };
 /* Streams of the caller are not read while more than HIGH waits for the guest. */
 #define AGENT_OUT_HIGH (512u * 1024)
 #define AGENT_OUT_LOW  (128u * 1024)
+/* Requests have no credit: beyond this the guest does not read at all, and gets no more of them. */
+#define AGENT_OUT_MAX (16u * 1024 * 1024)
 
 struct agent {
     struct plat_loop *loop;

@@ -27,17 +27,23 @@ void log_line(int level, const char *text, size_t size)
     (void)plat_write_pipe(STDERR_FD, out, n);
 }
 
+/* Said by the kernel, and by an agent that finds no root to run on. */
+static const char *const last_words[] = {"Kernel panic", "lumina-init: cannot boot: "};
+
+static void note_panic(struct console *c)
+{
+    for (size_t i = 0; i < ARRAY_LEN(last_words) && !c->panic[0]; i++) {
+        const char *at = memmem(c->line, c->size, last_words[i], strlen(last_words[i]));
+        if (at)
+            snprintf(c->panic, sizeof(c->panic), "%.*s", (int)(c->line + c->size - at), at);
+    }
+}
+
 void console_flush(struct console *c)
 {
-    static const char mark[] = "Kernel panic";
-
     if (c->size == 0)
         return;
-    const char *panic = memmem(c->line, c->size, mark, sizeof(mark) - 1);
-    if (panic && !c->panic[0]) {
-        size_t left = c->size - (size_t)(panic - c->line);
-        snprintf(c->panic, sizeof(c->panic), "%.*s", (int)left, panic);
-    }
+    note_panic(c);
     log_line(LUM_LOG_CONSOLE, c->line, c->size);
     c->size = 0;
 }

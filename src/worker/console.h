@@ -14,7 +14,7 @@ void log_line(int level, const char *text, size_t size);
 struct console {
     char line[256];
     size_t size;
-    char panic[128]; /* the line in which the kernel says why it died */
+    char panic[128]; /* the line in which the kernel, or the agent at boot, says why it died */
 };
 
 void console_write(struct console *c, const uint8_t *data, size_t size);

@@ -17,12 +17,14 @@
 /* A guest that does not even answer a kill gets this long; then the caller is answered without it.
  */
 #define KILL_ANSWER_NS (2000u * 1000000ull)
+/* The same for what nobody waits for, and for a port: Linux answers that one within two seconds. */
+#define LATE_ANSWER_NS (10000u * 1000000ull)
 
 struct stream {
     struct op *op;
     plat_fd fd; /* non-blocking; PLAT_FD_NONE: no such stream, or over */
     struct plat_watch *watch;
-    bool from_caller;
+    bool from_caller, to_caller; /* neither: the operation has no such stream */
     /* from the caller */
     uint32_t credit;
     /* to the caller */
@@ -253,6 +255,46 @@ void ops_resume(struct agent *a)
     }
 }
 
+static void on_timer(void *ctx)
+{
+    struct op *op = ctx;
+    struct lum_error silent;
+
+    if (!op->timed_out) {
+        op->timed_out = true;
+        op_cancel(op);
+        plat_timer_set(op->timer, KILL_ANSWER_NS);
+        return;
+    }
+    op->agent->host.log(op->agent->host.ctx, LUM_LOG_WARN,
+                        "the guest did not answer a kill of operation %u", op->id);
+    lum_fail(&silent, op->type == PROTO_DIAL ? LUM_ETIMEDOUT : LUM_EGUEST,
+             "the guest does not answer");
+    op_answer(op, op->started ? NULL : &silent, 137, 9);
+    op_settle(op);
+}
+
+static int op_timer(struct op *op, uint64_t ns, struct lum_error *err)
+{
+    int rc = op->timer ? 0 : plat_timer_create(op->agent->loop, on_timer, op, &op->timer, err);
+
+    if (rc == 0)
+        plat_timer_set(op->timer, ns);
+    return rc;
+}
+
+/* Nobody here wants it any more. The guest is not waited for without end, as it may never answer.
+ */
+static void op_abandon(struct op *op)
+{
+    struct lum_error err;
+
+    op_cancel(op);
+    op->timed_out = true;
+    if (!op->answered)
+        (void)op_timer(op, LATE_ANSWER_NS, &err);
+}
+
 static void on_stream(void *ctx, int events)
 {
     struct stream *s = ctx;
@@ -268,7 +310,7 @@ static void on_stream(void *ctx, int events)
             s->watch = NULL;
             plat_close(&s->fd);
             if (op->type == PROTO_DIAL)
-                op_cancel(op);
+                op_abandon(op);
         } else {
             stream_drain(s);
         }
@@ -278,29 +320,13 @@ static void on_stream(void *ctx, int events)
 
 /* ---- the caller's side of an operation ---- */
 
-static void on_timer(void *ctx)
-{
-    struct op *op = ctx;
-
-    if (!op->timed_out) {
-        op->timed_out = true;
-        op_cancel(op);
-        plat_timer_set(op->timer, KILL_ANSWER_NS);
-        return;
-    }
-    op->agent->host.log(op->agent->host.ctx, LUM_LOG_WARN,
-                        "the guest did not answer a kill of operation %u", op->id);
-    op_answer(op, NULL, 137, 9);
-    op_settle(op);
-}
-
 static void channel_frame(struct op *op, const struct frame *f)
 {
     bool fits = (f->type == PROTO_SIGNAL && f->size == 4) ||
                 (f->type == PROTO_RESIZE && f->size == 8) ||
                 (f->type == PROTO_CANCEL && f->size == 0);
 
-    if (fits && op->type == PROTO_EXEC)
+    if (fits && op->type == PROTO_EXEC && op->agent->out.size < AGENT_OUT_MAX)
         agent_send(op->agent, f->type, 0, op->id, f->data, f->size);
 }
 
@@ -318,7 +344,7 @@ static void on_channel(void *ctx, int events)
         for (int i = 0; i < 3; i++)
             if (!op->stream[i].from_caller)
                 stream_close(&op->stream[i]);
-        op_cancel(op);
+        op_abandon(op);
         return;
     }
     wbuf_put(&op->channel_in, buf, (size_t)n);
@@ -343,6 +369,11 @@ static int fail_code(uint32_t where)
     }
 }
 
+static const char *reason_of(const char *text)
+{
+    return text[0] ? text : "the guest gives no reason";
+}
+
 static const char *op_failed(struct op *op, const struct frame *f)
 {
     struct lum_error error;
@@ -355,7 +386,7 @@ static const char *op_failed(struct op *op, const struct frame *f)
     int code = fail_code(where);
     if (op->type == PROTO_DIAL)
         code = LUM_ENOENT;
-    lum_fail(&error, code, "%s", text);
+    lum_fail(&error, code, "%s", reason_of(text));
     error.domain = LUM_DOMAIN_GUEST_ERRNO;
     error.os_code = guest_errno;
     op_answer(op, &error, 0, 0);
@@ -370,6 +401,10 @@ static const char *op_started(struct op *op, const struct frame *f)
     if (op->started || f->size != (op->type == PROTO_EXEC ? 4u : 0u))
         return "its agent started an operation twice";
     op->started = true;
+    if (op->type == PROTO_DIAL) {
+        plat_timer_free(op->timer);
+        op->timer = NULL;
+    }
     if (op->type == PROTO_EXEC)
         op->agent->host.stage(op->agent->host.ctx, "exec started");
     if (op->dial_done) {
@@ -397,7 +432,7 @@ static const char *op_done(struct op *op, const struct frame *f)
         op->agent->host.stage(op->agent->host.ctx, "exit");
     op->out_of_memory = op->type == PROTO_EXEC && guest_errno == GUEST_ENOMEM;
     if (guest_errno && !op->out_of_memory) {
-        lum_fail(&error, LUM_EGUEST, "%s", text);
+        lum_fail(&error, LUM_EGUEST, "%s", reason_of(text));
         error.domain = LUM_DOMAIN_GUEST_ERRNO;
         error.os_code = guest_errno;
         op_answer(op, &error, 0, 0);
@@ -419,10 +454,10 @@ const char *op_frame(struct op *op, const struct frame *f)
     case PROTO_FAILED: wrong = op_failed(op, f); break;
     case PROTO_DONE: wrong = op_done(op, f); break;
     case PROTO_DATA:
-        wrong = s->from_caller || !op->started ? "its agent wrote to an input" : stream_data(s, f);
+        wrong = !s->to_caller || !op->started ? "its agent wrote to an input" : stream_data(s, f);
         break;
     case PROTO_EOF:
-        if (!s->from_caller) {
+        if (s->to_caller) {
             s->guest_eof = true;
             stream_drain(s);
         }
@@ -453,6 +488,7 @@ static int stream_open(struct op *op, int index, plat_fd fd, bool from_caller,
 
     s->fd = fd;
     s->from_caller = from_caller;
+    s->to_caller = !from_caller;
     s->credit = from_caller ? PROTO_WINDOW : 0;
     int rc = plat_set_nonblock(fd, err);
     if (rc < 0)
@@ -485,6 +521,8 @@ static int op_check(const struct agent *a, struct lum_error *err)
 {
     if (a->state != AGENT_READY)
         return lum_fail(err, LUM_EBUSY, "the guest is not ready for commands");
+    if (a->out.size >= AGENT_OUT_MAX)
+        return lum_fail(err, LUM_EBUSY, "the guest does not read what it is sent");
     return 0;
 }
 
@@ -528,11 +566,8 @@ void agent_op(struct agent *a, uint16_t type, const void *body, size_t size, int
     if (rc == 0)
         rc = plat_watch_create(a->loop, channel, PLAT_READ, on_channel, op, &op->channel_watch,
                                &err);
-    if (rc == 0 && timeout_ms > 0) {
-        rc = plat_timer_create(a->loop, on_timer, op, &op->timer, &err);
-        if (rc == 0)
-            plat_timer_set(op->timer, (uint64_t)timeout_ms * 1000000);
-    }
+    if (rc == 0 && timeout_ms > 0)
+        rc = op_timer(op, (uint64_t)timeout_ms * 1000000, &err);
     if (rc < 0) {
         op_answer(op, &err, 0, 0);
         op_settle(op);
@@ -573,7 +608,7 @@ void agent_dial(struct agent *a, uint32_t port, void (*done)(void *ctx, int rc, 
     /* One socket, two descriptors: the loop watches each direction by itself. */
     int first_rc = stream_open(op, 0, pair[0], true, &err);
     int second_rc = stream_open(op, 1, second, false, &err);
-    if (first_rc < 0 || second_rc < 0) {
+    if (first_rc < 0 || second_rc < 0 || op_timer(op, LATE_ANSWER_NS, &err) < 0) {
         op_answer(op, &err, 0, 0);
         op_settle(op);
         return;

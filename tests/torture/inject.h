@@ -27,7 +27,7 @@ struct injected {
 
 /*
  * Keeps the state in this file, so that another process takes part that calls the same: an executed
- * one finds the path in LUMINA_TORTURE. only_others: the calls of this process do not count.
+ * one finds it as "inject" beside its program. only_others: the calls of this process do not count.
  */
 void inject_share(const char *path, bool only_others);
 

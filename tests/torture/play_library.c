@@ -226,7 +226,6 @@ static const char *worker_setup(void)
     (void)prepare("torture_vmm");
     jail = "off"; /* its filter would not let it count */
     snprintf(path, sizeof(path), "%s/inject", torture_folder());
-    torture_must(setenv("LUMINA_TORTURE", path, 1) == 0, "environment");
     inject_share(path, true);
     return NULL;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lumina-vmm with failures on purpose, and with one backend: the null driver, whose guest resets.
  */
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "hv/hv_null.h"
@@ -30,10 +30,12 @@ int main(int argc, char **argv)
         {.op = NULL_PIO_WRITE, .addr = 0x64, .size = 1, .value = 0xfe},
     };
     static struct null_bench bench;
-    const char *path = getenv("LUMINA_TORTURE");
+    char path[512];
+    const char *slash = strrchr(argv[0], '/');
 
-    if (argc != 3 || strcmp(argv[1], "worker") != 0 || !path)
+    if (argc != 3 || strcmp(argv[1], "worker") != 0 || !slash)
         return 125;
+    snprintf(path, sizeof(path), "%.*s/inject", (int)(slash - argv[0]), argv[0]);
     ops = machine_native_ops;
     ops.probe = probe;
     bench.scripts[0] = (struct null_script){steps, ARRAY_LEN(steps)};

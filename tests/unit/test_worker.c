@@ -371,6 +371,13 @@ static void test_timeout(void)
     ok(answer(&c, &f) == CTL_DONE && le32_load(f.data + 4) == 9 && le32_load(f.data + 8) == 1,
        "a guest that does not answer is not waited for");
     call_close(&c);
+
+    struct lum_error err;
+    ok(call_open(&b, &c, PROTO_EXEC, 20), "another one");
+    ok(hear(&b, &f) && f.type == PROTO_CANCEL, "which the guest does not even start");
+    ok(answer(&c, &f) == CTL_ERROR && ctl_get_error(&f, &err) == LUM_EGUEST, "is an error: %s",
+       err.text);
+    call_close(&c);
     bench_close(&b);
 }
 
@@ -490,6 +497,8 @@ enum lie {
     LIE_DONE_BEFORE_STARTED,
     LIE_FAILED_GARBAGE,
     LIE_DATA_AFTER_EOF,
+    LIE_NO_OPERATION,
+    LIE_HELLO_TWICE,
     LIES
 };
 
@@ -528,6 +537,8 @@ static void tell(struct bench *b, const struct call *c, enum lie lie)
         say(b, PROTO_EOF, 1, c->id, NULL, 0);
         say(b, PROTO_DATA, 1, c->id, data, 1);
         break;
+    case LIE_NO_OPERATION: say(b, PROTO_DATA, 1, c->id + 1, data, 1); break;
+    case LIE_HELLO_TWICE: say_hello(b, PROTO_MAGIC, PROTO_VERSION); break;
     case LIES: break;
     }
 }

@@ -10,6 +10,7 @@
 #ifndef LUM_PLAT_TREE_H
 #define LUM_PLAT_TREE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -59,6 +60,9 @@ int tree_unpack_finish(struct tree_unpack *unpack);
 
 /* The entry that failed, relative to the root of the copy ("" is the root). */
 const char *tree_unpack_path(const struct tree_unpack *unpack);
+
+/* The failure is the sender's, told by an ERROR record: it could not read that entry. */
+bool tree_unpack_sender_failed(const struct tree_unpack *unpack);
 
 /* A file of which not all has come is removed. NULL is allowed. */
 void tree_unpack_close(struct tree_unpack *unpack);

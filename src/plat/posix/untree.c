@@ -39,6 +39,7 @@ struct tree_unpack {
     int error;
     int parent_fd; /* holds the root of the copy, under the name root_name */
     bool root_seen;
+    bool sender_failed;
     char root_name[NAME_MAX + 1];
     uint8_t head[PROTO_TREE_HEADER];
     size_t have; /* bytes of the header, path or link target at hand */
@@ -138,6 +139,7 @@ int tree_unpack_open(const char *dest, const char *own_name, unsigned flags,
     unpack->error = 0;
     unpack->parent_fd = -1;
     unpack->root_seen = false;
+    unpack->sender_failed = false;
     unpack->have = 0;
     unpack->path[0] = '\0';
     unpack->fd = -1;
@@ -338,7 +340,9 @@ static int begin_record(struct tree_unpack *unpack)
 
     switch (rec->kind) {
     case PROTO_TREE_END: return end_stream(unpack);
-    case PROTO_TREE_ERROR: return rec->mode > 0 && rec->mode <= MAX_ERRNO ? -(int)rec->mode : -EIO;
+    case PROTO_TREE_ERROR:
+        unpack->sender_failed = true;
+        return rec->mode > 0 && rec->mode <= MAX_ERRNO ? -(int)rec->mode : -EIO;
     case PROTO_TREE_DIR:
         rc = rec->size ? -EPROTO : find_parent(unpack, &parent, &name);
         return rc < 0 ? rc : enter_folder(unpack, parent, name);
@@ -446,6 +450,11 @@ int tree_unpack_finish(struct tree_unpack *unpack)
 const char *tree_unpack_path(const struct tree_unpack *unpack)
 {
     return unpack->path;
+}
+
+bool tree_unpack_sender_failed(const struct tree_unpack *unpack)
+{
+    return unpack->sender_failed;
 }
 
 /* A file that was cut off must not be taken for a whole one. */
