@@ -40,7 +40,9 @@ static const char *remedy(const struct lum_error *err, const struct run_plan *pl
     if (err->code == LUM_ENOMEM || strstr(err->text, strerror(ENOMEM)))
         return plan->vm.memory_bytes ? " (a smaller --memory may fit)" : "";
     if (stage == ADVICE_CREATE)
-        return err->code == LUM_ENOTSUP ? " (lumina backends shows what can run here)" : "";
+        return err->code == LUM_ENOTSUP && !strstr(err->text, "remedy")
+                   ? " (lumina backends shows what can run here)"
+                   : "";
     if (err->domain == LUM_DOMAIN_GUEST_ERRNO)
         return " (in the guest)";
     if (stage == ADVICE_BOOT && err->code == LUM_ETIMEDOUT)

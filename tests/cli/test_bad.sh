@@ -87,6 +87,9 @@ while read -r backend; do
     bad "backend $backend, which cannot run here" "lumina: --backend $backend: " \
         run -q --backend "$backend" true
 done <unusable
+env PATH=/nonexistent "$LUMINA" run -q --backend qemu true >bad.out 2>bad.err
+is "a backend whose program is missing: the remedy" "$?:$(cat bad.out bad.err)" \
+    "125:lumina: --backend qemu: qemu-system-x86_64 is not on PATH; remedy: apt-get install qemu-system-x86"
 bad "more memory than the host has" "(a smaller --memory may fit)" run -q --backend qemu --memory 1024G true
 
 bad "no time to boot" "(--boot-timeout gives it more time, -v shows its console)" \

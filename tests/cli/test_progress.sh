@@ -41,10 +41,10 @@ delay() {
         done
         vm=$(tree "$tool" | grep -v -x "$tool")
         # shellcheck disable=SC2086
-        kill -STOP $vm
+        kill -STOP $vm 2>/dev/null # one that has ended meanwhile does not matter
         sleep 2.5
         # shellcheck disable=SC2086
-        kill -CONT $vm
+        kill -CONT $vm 2>/dev/null
     ) &
     delay_pid=$!
 }

@@ -49,6 +49,7 @@ check "the terminal is as before, after a crash" cmp before after_crash
 
 type_line "clear; '$LUMINA' run -q -t -- sh -c 'echo run-\$((3 + 1)); reboot -f; sleep 1000'"
 check "a guest that goes away: the tool says so" shows "lumina: .*"
+shows "outer>"
 modes after_reboot
 check "the terminal is as before, after the guest went away" cmp before after_reboot
 

@@ -57,7 +57,7 @@ check "Ctrl-C ends it" shows "status 130"
 type_line 'clear; yes'
 shows 'y'
 keys C-c
-type_line 'clear; echo "status $?"'
+type_line 's=$?; clear; echo "status $s"'
 check "Ctrl-C ends a flood of output" shows "status 130"
 type_line 'clear; sleep 0.2 & wait; echo "waited $((1 + 1))"'
 check "a job in the background of the guest" shows "waited 2"
@@ -139,6 +139,7 @@ check "in the background it leaves the terminal's input alone" shows ".*mine-2"
 type_line "fg"
 type_line "for it"
 check "in the foreground it reads" shows "read for it"
+shows "outer>"
 
 # ---- the terminal afterwards ----
 
@@ -146,6 +147,7 @@ type_line "clear; '$LUMINA' run -q -t -- sh -c 'echo run-\$((1 + 1)); exec sleep
 check "a VM to be killed" shows "run-2"
 kill -KILL "$(pgrep -P "$(tool)" lumina-vmm)"
 check "it is told" shows "lumina: .*killed.*"
+shows "outer>"
 modes after_kill
 check "the terminal is as before, after the VM's process was killed" cmp before after_kill
 
