@@ -57,16 +57,17 @@ int jail_refused(struct lum_error *err, const char *weaker)
 
 /* ---- early ---- */
 
+/* The C libraries do not agree on a type for the resource. */
 static int limit(int resource, rlim_t value, const char *name, struct lum_error *err)
 {
     struct rlimit r;
 
-    if (getrlimit(resource, &r) < 0)
+    if (syscall(SYS_prlimit64, 0, resource, NULL, &r) < 0)
         return lum_fail_errno(err, errno, "jail: %s limit", name);
     r.rlim_cur = value < r.rlim_max ? value : r.rlim_max;
     if (value < r.rlim_max && resource != RLIMIT_NOFILE)
         r.rlim_max = value;
-    if (setrlimit(resource, &r) < 0)
+    if (syscall(SYS_prlimit64, 0, resource, &r, NULL) < 0)
         return lum_fail_errno(err, errno, "jail: %s limit", name);
     return 0;
 }
@@ -88,8 +89,8 @@ static int not_in_force(struct lum_error *err, const char *what)
 }
 
 /*
- * The one user of the map is this one; the whole machine's, or a container's, has more. Whoever is
- * root there could do to the machine what is done next to a namespace.
+ * The one user of the map is this one; the whole machine's has more. Whoever is root there could do
+ * to the machine what is done next to a namespace.
  */
 static bool user_is_alone(void)
 {

@@ -119,6 +119,10 @@ can_unshare() {
 users() {
     [ "$plain" = none ] || try "$backend: a plain user" runs $plain $(run)
     [ "$(id -u)" -ne 0 ] || try "$backend: root" runs $(run)
+    jail=off
+    try "$backend: jail off" runs $(run)
+    has "$backend: jail off is warned of" "$(cat stderr.txt)" "lumina: warning: jail off: "
+    jail=
     if [ "$plain" != none ] && can_unshare "$plain" -Ur; then
         try "$backend: root of a user namespace" runs $plain unshare -Ur $(run)
         off="echo 0 >/proc/sys/user/max_user_namespaces && exec"

@@ -528,8 +528,8 @@ int main(int argc, char **argv)
     if (argc > 1 && is(argv[1], "plain") && (geteuid() != 0 || !become_plain()))
         return tap_skip_all("a plain user runs this test already");
     setenv(SECRET, "told", 1);
-    int fd = tiny_kernel();
-    if (!ok(fd >= 0, "a kernel"))
+    int fd = tiny_kernel(), stray = open("/", O_RDONLY | O_DIRECTORY); /* not close-on-exec */
+    if (!ok(fd >= 0 && stray >= 0, "a kernel, and a folder that no worker may get"))
         return tap_done();
     snprintf(kernel, sizeof(kernel), "/proc/self/fd/%d", fd);
     for (size_t i = 0; i < ARRAY_LEN(jails); i++) {
@@ -543,5 +543,6 @@ int main(int argc, char **argv)
             tap_skip("backend qemu", why);
     }
     close(fd);
+    close(stray);
     return tap_done();
 }

@@ -475,11 +475,13 @@ static int qemu_start(struct machine *base, struct lum_error *err)
 {
     struct qemu_machine *m = of(base);
 
-    if (m->ending)
+    if (m->reported)
         return lum_fail(err, LUM_EGONE, "qemu: %s", m->end_text);
     if (m->started)
         return lum_fail(err, LUM_EBUSY, "qemu: started before");
     m->started = true;
+    if (m->ending) /* what is about to be reported knows better why */
+        return 0;
     qmp_execute(&m->qmp, "cont", on_started, m);
     return 0;
 }
