@@ -186,7 +186,7 @@ static const struct probe probes[] = {
     {"ioctl(KVM_SET_REGS)", SYS_ioctl, {BAD_FD, KVM_SET_REGS}, DIES, EBADF, EBADF},
     {"ioctl(KVM_GET_SREGS)", SYS_ioctl, {BAD_FD, KVM_GET_SREGS}, DIES, EBADF, EBADF},
     {"ioctl(KVM_SET_SREGS)", SYS_ioctl, {BAD_FD, KVM_SET_SREGS}, DIES, EBADF, EBADF},
-    {"ioctl(KVM_SET_GSI_ROUTING)", SYS_ioctl, {BAD_FD, KVM_SET_GSI_ROUTING}, DIES, EBADF, EBADF},
+    {"ioctl(KVM_SET_GSI_ROUTING)", SYS_ioctl, {BAD_FD, KVM_SET_GSI_ROUTING}, EBADF, EBADF, EBADF},
 
     /* what is needed */
     {"close", SYS_close, {BAD_FD}, EBADF, EBADF, EBADF},
