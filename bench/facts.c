@@ -148,7 +148,8 @@ static size_t find_processes(struct process *list)
     if (!dir)
         return 0;
     for (struct dirent *e; n < MAX_PROCS && (e = readdir(dir));)
-        if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && read_process(atoi(e->d_name), &list[n]))
+        if (e->d_name[0] >= '1' && e->d_name[0] <= '9' &&
+            read_process((pid_t)strtol(e->d_name, NULL, 10), &list[n]))
             n++;
     closedir(dir);
     while (more) {

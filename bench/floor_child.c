@@ -124,9 +124,9 @@ static long set_registers(int vcpu)
 
 static long set_cpuid(int kvm, int vcpu)
 {
-    static struct {
+    static union {
         struct kvm_cpuid2 head;
-        struct kvm_cpuid_entry2 room[CPUID_ROOM];
+        char room[sizeof(struct kvm_cpuid2) + CPUID_ROOM * sizeof(struct kvm_cpuid_entry2)];
     } cpuid = {.head = {.nent = CPUID_ROOM}};
     long rc = ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &cpuid);
 
@@ -139,7 +139,7 @@ int main(int argc, char **argv)
     static const unsigned char code[] = {0xe6, 0x80, 0xf4}; /* out 0x80, al; hlt */
     struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}};
     int jailed = argc > 1 && strcmp(argv[1], "jail") == 0;
-    unsigned insns = argc > 2 ? (unsigned)atoi(argv[2]) : 0;
+    unsigned insns = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
 
     if (argc != 3 || (jailed && (insns < 16 || insns > FILTER_MAX)))
         return 125;

@@ -15,11 +15,11 @@
 #include "kinds.h"
 
 #define MACHINE                                                                                    \
-    "microvm,acpi=off,pcie=off,usb=off,rtc=on,pit=off,pic=off,isa-serial=off,x-option-roms=off,"   \
-    "auto-kernel-cmdline=off"
+    ("microvm,acpi=off,pcie=off,usb=off,rtc=on,pit=off,pic=off,isa-serial=off,x-option-roms=off,"  \
+     "auto-kernel-cmdline=off")
 #define CMDLINE                                                                                    \
-    "console=hvc0 quiet loglevel=0 panic=-1 reboot=t tsc=reliable no_timer_check "                 \
-    "random.trust_cpu=on virtio_mmio.device=512@0xfeb00000:5 rdinit=/bin/busybox -- echo hello"
+    ("console=hvc0 quiet loglevel=0 panic=-1 reboot=t tsc=reliable no_timer_check "                \
+     "random.trust_cpu=on virtio_mmio.device=512@0xfeb00000:5 rdinit=/bin/busybox -- echo hello")
 
 static int start(const char *const *argv, int out, pid_t *ret_pid)
 {

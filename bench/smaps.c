@@ -100,7 +100,7 @@ int smaps_read(pid_t pid, uint64_t guest_bytes, struct memory *ret_own, struct m
 {
     struct area *areas = calloc(MAX_AREAS, sizeof(*areas));
     struct memory own = {0}, guest = {0};
-    size_t n, from = 0, to = 0;
+    size_t n = 0, from = 0, to = 0;
 
     if (!areas)
         return -ENOMEM;

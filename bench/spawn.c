@@ -332,6 +332,7 @@ int main(int argc, char **argv)
     static const char *const standard[] = {"guest", "floor", "floor-jail"};
     int option, rc = 0;
 
+    free(dir);
     while (rc == 0 && (option = getopt_long(argc, argv, "n:", options, NULL)) != -1)
         rc = take_option(&run, &config, option, optarg);
     if (rc != 0)
@@ -347,6 +348,5 @@ int main(int argc, char **argv)
     print(&run);
     for (size_t i = 0; i < run.n_variants; i++)
         series_done(&run.variants[i].series);
-    free(dir);
     return 0;
 }

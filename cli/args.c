@@ -186,7 +186,7 @@ static bool add(struct args *args, const struct option_row *row, const char *sho
     const char *wrong;
 
     *arg = (struct arg){.row = row, .text = text};
-    wrong = check_value(arg);
+    wrong = text ? check_value(arg) : NULL;
     if (wrong) {
         ui_usage_error(args->command, "%s %s: %s (such as %s)", shown, text, wrong, row->sample);
         return false;

@@ -5,7 +5,7 @@ set -eu
 
 build="gcc libc6-dev make meson ninja-build pkg-config libjansson-dev musl-tools busybox-static cpio erofs-utils \
 qemu-system-x86 linux-source-6.12 xz-utils lz4 flex bison bc libelf-dev procps"
-check="$build g++ clang libclang-rt-14-dev zstd e2fsprogs mandoc tmux git strace bash-completion zsh fish"
+check="$build g++ clang clang-tidy cppcheck shellcheck libclang-rt-14-dev zstd e2fsprogs mandoc tmux git strace bash-completion zsh fish"
 bench="$build zstd strace git python3"
 
 case ${1:-} in

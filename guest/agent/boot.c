@@ -94,14 +94,13 @@ static void take_word(const char *word, struct boot_options *options)
 
 static void read_cmdline(struct boot_options *options)
 {
-    char text[CMDLINE_SIZE];
+    char text[CMDLINE_SIZE] = "";
     int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 
     if (n < 0)
         boot_failed("read", "/proc/cmdline");
     close(fd);
-    text[n] = '\0';
     for (char *word = text; *word;) {
         size_t len = strcspn(word, " \n");
         bool last = word[len] == '\0';

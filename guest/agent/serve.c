@@ -260,7 +260,7 @@ static bool op_frame_fits(const struct frame *frame)
     switch (frame->type) {
     case PROTO_DATA: return frame->size >= 1 && frame->size <= PROTO_MAX_DATA && frame->stream == 0;
     case PROTO_EOF: return frame->size == 0 && frame->stream == 0;
-    case PROTO_CREDIT: return frame->size == 4;
+    case PROTO_CREDIT:
     case PROTO_SIGNAL: return frame->size == 4;
     case PROTO_RESIZE: return frame->size == 8;
     case PROTO_CANCEL: return frame->size == 0;

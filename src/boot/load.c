@@ -203,7 +203,7 @@ int boot_load(const struct boot_config *config, struct boot_result *ret_result,
     const struct gmem *mem = config->mem;
     struct boot_info info = {.mem = mem};
     struct boot_result result = {0};
-    struct kernel_file file;
+    struct kernel_file file = {0};
     uint64_t kernel_end = 0;
 
     int rc = check_config(config, err);

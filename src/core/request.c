@@ -84,8 +84,8 @@ int vmm_start(const struct vmm_program *program, const char *argv[], const struc
     AUTO(plat_close) plat_fd file = PLAT_FD_NONE, ours = PLAT_FD_NONE, theirs = PLAT_FD_NONE;
     AUTO(plat_close) plat_fd device = PLAT_FD_NONE;
     struct plat_start start = PLAT_START_INIT;
-    const char *env[PASSED_ON + 1];
-    plat_fd pair[2];
+    const char *env[PASSED_ON + 1] = {NULL};
+    plat_fd pair[2] = {PLAT_FD_NONE, PLAT_FD_NONE};
     uint64_t size;
     int rc = vmm_file(program->file, &path, err);
 

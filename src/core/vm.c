@@ -214,7 +214,7 @@ static int send_create(lum_vm *vm, const struct vm_spec *spec, struct lum_error 
     AUTO(wbuf_done) struct wbuf body = {0};
     AUTO(channel_close) struct channel channel = CHANNEL_INIT;
     const plat_fd fds[] = {spec->kernel, spec->agent, spec->root};
-    struct frame frame;
+    struct frame frame = {0};
 
     ctl_put_spec(&body, spec);
     int rc = vm_request(vm, CTL_CREATE, &body, fds, spec->root >= 0 ? 3 : 2, &channel, err);

@@ -250,7 +250,7 @@ static bool copy(const struct vq_seg *seg, unsigned n, uint64_t total, uint64_t 
         if (to) {
             memcpy(to, seg[i].data + offset, part);
             to += part;
-        } else {
+        } else if (from) {
             memcpy(seg[i].data + offset, from, part);
             from += part;
         }

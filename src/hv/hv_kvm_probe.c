@@ -61,7 +61,7 @@ static uint32_t per_instruction_ps(uint64_t loop_ns, uint64_t exit_ns, uint32_t 
 static int measure(struct hv_vcpu *vcpu, uint8_t *ram, bool precise, uint32_t *ret_ps,
                    struct lum_error *err)
 {
-    uint64_t exit_ns, loop_ns;
+    uint64_t exit_ns = 0, loop_ns = 0;
     int rc = time_loop(vcpu, ram, 1, &exit_ns, err);
 
     if (rc == 0)
@@ -85,7 +85,7 @@ int kvm_vcpu_gauge(struct hv_vcpu *base, void *ram, bool precise, struct hv_gaug
     struct kvm_vcpu *vcpu = container_of(base, struct kvm_vcpu, base);
     struct arch_regs fresh;
     uint32_t ps = 0;
-    timer_t guard;
+    timer_t guard = NULL;
     int rc = kvm_arch_get_regs(base, &fresh, err);
 
     if (rc == 0)

@@ -16,6 +16,6 @@ int main(int argc, char **argv)
         return jail_keep(CTL_FD, CTL_FD + 1, argv[2]);
     if (argc == 2 && strcmp(argv[1], "probe") == 0)
         return probe_main();
-    fputs("started by liblumina for each micro-VM; the command is `lumina`\n", stderr);
+    (void)fputs("started by liblumina for each micro-VM; the command is `lumina`\n", stderr);
     return 125;
 }

@@ -362,7 +362,7 @@ static int fail_code(uint32_t where)
     switch (where) {
     case PROTO_FAIL_NO_COMMAND: return LUM_ENOCMD;
     case PROTO_FAIL_NO_EXEC: return LUM_ENOEXEC;
-    case PROTO_FAIL_CWD: return LUM_ENOENT;
+    case PROTO_FAIL_CWD:
     case PROTO_FAIL_USER: return LUM_ENOENT;
     case PROTO_FAIL_BUSY: return LUM_EBUSY;
     default: return LUM_EGUEST;
@@ -582,7 +582,7 @@ void agent_dial(struct agent *a, uint32_t port, void (*done)(void *ctx, int rc, 
                 void *ctx)
 {
     struct lum_error err;
-    plat_fd pair[2], second = PLAT_FD_NONE;
+    plat_fd pair[2] = {PLAT_FD_NONE, PLAT_FD_NONE}, second = PLAT_FD_NONE;
     uint8_t body[4];
     struct op *op = NULL;
     int rc = op_check(a, &err);

@@ -371,7 +371,7 @@ static void request_pause(struct worker *w, bool pause, plat_fd *channel)
         lum_fail(&err, LUM_EBUSY, pause ? "not running" : "not paused");
     else if (!(p = lum_calloc(1, sizeof(*p))))
         lum_fail(&err, LUM_ENOMEM, "out of memory");
-    if (err.code) {
+    if (!p) {
         answer_error(channel, &err);
         return;
     }
@@ -477,7 +477,7 @@ static void request_dial(struct worker *w, struct rbuf *in, plat_fd *channel)
         lum_fail(&err, LUM_EBUSY, "the guest is not ready");
     else if (!(p = lum_calloc(1, sizeof(*p))))
         lum_fail(&err, LUM_ENOMEM, "out of memory");
-    if (err.code) {
+    if (!p) {
         answer_error(channel, &err);
         return;
     }
@@ -656,7 +656,7 @@ int worker_main(const char *jail)
     enum jail_mode mode;
     struct lum_error err;
 
-    signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGPIPE, SIG_IGN);
     w->control = CTL_FD;
     w->start_channel = PLAT_FD_NONE;
     vm_spec_init(&w->spec);

@@ -166,7 +166,7 @@ killed() {
     # shellcheck disable=SC2086
     check "$1: no process is left" gone $before
 }
-killed "the VM's process is killed" 'lumina-vmm' "the VM's process was killed (by the user, or for lack of memory)"
+killed "the VM's process is killed" 'lumina-\(vmm\|qemu\)' "the VM's process was killed (by the user, or for lack of memory)"
 killed "its QEMU is killed" 'qemu-system' "QEMU was killed by signal 9"
 
 bad "a guest that is powered off" "the VM has ended: powered off" run -q -- sh -c 'poweroff -f; sleep 1000'

@@ -20,7 +20,7 @@ peaks() {
     : >"$2.vm"
     while ! gone_now "$1"; do
         sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$1/status" >>"$2.tool"
-        for vm in $(pgrep -P "$1" lumina-vmm); do
+        for vm in $(pgrep -P "$1" lumina-); do
             sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$vm/status" >>"$2.vm"
         done
         sleep 0.1
@@ -31,7 +31,7 @@ peaks() {
 bounded() {
     tool_peak=$(sort -n "$2.tool" | tail -n 1)
     vm_peak=$(sort -n "$2.vm" | tail -n 1)
-    note "$1: lumina ${tool_peak:-?} KiB, lumina-vmm ${vm_peak:-?} KiB at most"
+    note "$1: lumina ${tool_peak:-?} KiB, worker ${vm_peak:-?} KiB at most"
     check "$1: the tool's memory is bounded" [ "${tool_peak:-$((TOOL_MAX + 1))}" -le "$TOOL_MAX" ]
     check "$1: the memory of the VM's process is bounded" [ "${vm_peak:-$((VM_MAX + 1))}" -le "$VM_MAX" ]
 }

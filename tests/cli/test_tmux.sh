@@ -145,7 +145,7 @@ shows "outer>"
 
 type_line "clear; '$LUMINA' run -q -t -- sh -c 'echo run-\$((1 + 1)); exec sleep 1000'"
 check "a VM to be killed" shows "run-2"
-kill -KILL "$(pgrep -P "$(tool)" lumina-vmm)"
+kill -KILL "$(pgrep -P "$(tool)" lumina-)"
 check "it is told" shows "lumina: .*killed.*"
 shows "outer>"
 modes after_kill

@@ -42,26 +42,26 @@ static const char *const common_args[] = {
      * Guest memory stays out of core dumps and is never merged with that of other guests.
      */
     "-machine",
-    "microvm,acpi=off,pcie=off,usb=off,rtc=on,pit=on,pic=on,isa-serial=off,x-option-roms=off,"
-    "auto-kernel-cmdline=off,dump-guest-core=off,mem-merge=off",
+    ("microvm,acpi=off,pcie=off,usb=off,rtc=on,pit=on,pic=on,isa-serial=off,x-option-roms=off,"
+     "auto-kernel-cmdline=off,dump-guest-core=off,mem-merge=off"),
     /* VIRTIO 1.x; the transport would come up in its legacy form. */
     "-global",
     "virtio-mmio.force-legacy=false",
     "-chardev",
-    "socket,id=qmp,fd=" FD_QMP,
+    ("socket,id=qmp,fd=" FD_QMP),
     "-mon",
     "chardev=qmp,mode=control",
     /* Console and agent are two ports of one device. */
     "-chardev",
-    "socket,id=console,fd=" FD_CONSOLE,
+    ("socket,id=console,fd=" FD_CONSOLE),
     "-chardev",
-    "socket,id=agent,fd=" FD_AGENT,
+    ("socket,id=agent,fd=" FD_AGENT),
     "-device",
     "virtio-serial-device,bus=virtio-mmio-bus.0,max_ports=2",
     "-device",
     "virtconsole,chardev=console,nr=0",
     "-device",
-    "virtserialport,id=agent-port,chardev=agent,nr=1,name=" AGENT_SERIAL_NAME,
+    ("virtserialport,id=agent-port,chardev=agent,nr=1,name=" AGENT_SERIAL_NAME),
     /* Random bytes from QEMU's own generator: no file to open. */
     "-object",
     "rng-builtin,id=rng",
@@ -69,14 +69,14 @@ static const char *const common_args[] = {
     "virtio-rng-device,bus=virtio-mmio-bus.1,rng=rng",
     /* QEMU's loaders know no descriptor sets, but open any path, and this one is always ours. */
     "-kernel",
-    "/proc/self/fd/" FD_KERNEL,
+    ("/proc/self/fd/" FD_KERNEL),
     "-initrd",
-    "/proc/self/fd/" FD_INITRD,
+    ("/proc/self/fd/" FD_INITRD),
 };
 
 /* The disk is read-only on the host's side; what the guest writes lives in its memory. */
 static const char *const root_args[] = {
-    "-add-fd",   "fd=" FD_ROOT ",set=1",
+    "-add-fd",   ("fd=" FD_ROOT ",set=1"),
     "-blockdev", "driver=file,node-name=root,filename=/dev/fdset/1,read-only=on,locking=off",
     "-device",   "virtio-blk-device,bus=virtio-mmio-bus.2,drive=root",
 };

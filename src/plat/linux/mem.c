@@ -142,6 +142,6 @@ uint64_t plat_rss_read(plat_fd rss)
     if (n <= 0)
         return 0;
     text[n] = '\0';
-    strtoull(text, &end, 10); /* the first figure is the size */
+    (void)strtoull(text, &end, 10); /* the first figure is the size */
     return strtoull(end, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }

@@ -143,7 +143,7 @@ int plat_send_fds(plat_fd sock, const void *data, size_t size, const plat_fd *fd
         if (sent == 0 && n_fds > 0) { /* they travel with the first byte */
             msg.msg_control = control.raw;
             msg.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
-            struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+            struct cmsghdr *c = &control.align;
             c->cmsg_level = SOL_SOCKET;
             c->cmsg_type = SCM_RIGHTS;
             c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);

@@ -80,26 +80,29 @@ static int make_dirs(char *path, struct lum_error *err)
     }
 }
 
-static const char *home_dir(void)
+/* The password entry goes to buf: another thread of the caller may be asking for its own. */
+static const char *home_dir(char *buf, size_t size)
 {
     const char *home = getenv("HOME");
+    struct passwd entry, *pw = NULL;
 
     if (home && home[0] == '/')
         return home;
-    const struct passwd *pw = getpwuid(getuid());
-    return pw && pw->pw_dir && pw->pw_dir[0] == '/' ? pw->pw_dir : "/tmp";
+    if (getpwuid_r(getuid(), &entry, buf, size, &pw) != 0 || !pw)
+        return "/tmp";
+    return pw->pw_dir && pw->pw_dir[0] == '/' ? pw->pw_dir : "/tmp";
 }
 
 int plat_cache_dir(const char *sub, char **ret_path, struct lum_error *err)
 {
     const char *base = getenv("XDG_CACHE_HOME");
-    char path[4096];
+    char path[4096], entry[4096];
     int n;
 
     if (base && base[0] == '/')
         n = snprintf(path, sizeof(path), "%s/lumina/%s", base, sub);
     else
-        n = snprintf(path, sizeof(path), "%s/.cache/lumina/%s", home_dir(), sub);
+        n = snprintf(path, sizeof(path), "%s/.cache/lumina/%s", home_dir(entry, sizeof(entry)), sub);
     if (n < 0 || (size_t)n >= sizeof(path))
         return lum_fail(err, LUM_EINVAL, "cache folder: path too long");
     int rc = make_dirs(path, err);
