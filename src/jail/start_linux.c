@@ -182,7 +182,7 @@ static int refuse(struct lum_error *err, int os_errno, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
+    (void)vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     lum_fail(err, LUM_EACCES, "jail: %s", text);
     err->domain = LUM_DOMAIN_ERRNO;

@@ -114,7 +114,7 @@ bad "a user that is none" "user 1:x: neither a name nor a number (in the guest)"
 # A disk of one megabyte, in a mount namespace of its own.
 [ "$(id -u)" -eq 0 ] && apart="unshare -m" || apart="unshare -Urm"
 mkdir -p full
-# shellcheck disable=SC2016
+# shellcheck disable=SC2016,SC2086
 if $apart mount -t tmpfs -o size=1M none full 2>/dev/null; then
     timeout -s KILL "$LIMIT" $apart sh -c 'mount -t tmpfs -o size=1M none full
         "$0" run -q --get /big:full/big -- dd if=/dev/zero of=/big bs=1M count=2 2>bad.err >/dev/null
