@@ -4,7 +4,7 @@
 # a time, and prints TAP: executions, edges covered of those there are, and findings. It starts from the seeds that seeds.py makes, the inputs in
 # tests/fuzz/corpus/<target> (each once was a finding) and what earlier runs left in OUT; findings and logs stay in OUT.
 # With COVERAGE=1 in the environment a report of the lines that were reached follows (needs llvm-14).
-# shellcheck disable=SC2086,SC2089,SC2090  # the flags are a list of words, and quotes in them the compiler's
+# shellcheck disable=SC2046,SC2086,SC2089,SC2090,SC2183  # the flags are a list of words, and quotes in them the compiler's
 set -u
 source=$1 seconds=${3:-2}
 mkdir -p "$2/obj" && out=$(cd "$2" && pwd) || exit 1
