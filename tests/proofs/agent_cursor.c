@@ -43,8 +43,14 @@ static void one_read(struct cursor *c)
     uint64_t v = 0, want = 0;
 
     switch (nondet_u8() % 4) {
-    case 0: v = cursor_u32(c); want = 4; break;
-    case 1: v = cursor_u64(c); want = 8; break;
+    case 0:
+        v = cursor_u32(c);
+        want = 4;
+        break;
+    case 1:
+        v = cursor_u64(c);
+        want = 8;
+        break;
     case 2: {
         want = nondet_u64();
         const uint8_t *p = cursor_bytes(c, want);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where an access of a vCPU goes: for every address, to the one device that is there, with an offset
- * inside its slot, or to nobody, which reads as all ones. The lock is held meanwhile and let go.
- * Bounds: every address, size, value and direction; up to 2 posted writes before it
- * Flags: --unwind 9 --unsigned-overflow-check
+ * Where an access of a vCPU goes: for every address, to the one device that is there, with an
+ * offset inside its slot, or to nobody, which reads as all ones. The lock is held meanwhile and let
+ * go. Bounds: every address, size, value and direction; up to 2 posted writes before it Flags:
+ * --unwind 9 --unsigned-overflow-check
  */
 #include "env.h"
 
@@ -124,9 +124,8 @@ static void check_mmio(void)
 
     ASSUME(exit.size == 1 || exit.size == 2 || exit.size == 4 || exit.size == 8);
     exit.data = nondet_u64();
-    uint64_t slot = exit.addr < ARCH_MMIO_BASE
-                        ? ARCH_MMIO_SLOTS
-                        : (exit.addr - ARCH_MMIO_BASE) / ARCH_MMIO_SLOT_SIZE;
+    uint64_t slot = exit.addr < ARCH_MMIO_BASE ? ARCH_MMIO_SLOTS
+                                               : (exit.addr - ARCH_MMIO_BASE) / ARCH_MMIO_SLOT_SIZE;
     bool device = slot < NATIVE_DEVICES && m.dev[slot];
     bool ioapic = exit.addr >= ARCH_IOAPIC_BASE && exit.addr <= ARCH_IOAPIC_BASE + 0xfff;
     unsigned n_posted = nondet_bool() ? 2 : 0;

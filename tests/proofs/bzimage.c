@@ -37,8 +37,7 @@ int main(void)
     CHECK(k.offset >= 2 * SECTOR && k.offset < file_size && k.size == file_size - k.offset);
     CHECK(k.load_addr >= BOOT_KERNEL_MIN && k.load_addr <= ARCH_RAM_HOLE_START);
     CHECK(k.init_size <= UINT32_MAX && k.size <= k.init_size);
-    CHECK(k.header_size <= sizeof(k.header) &&
-          k.header_size >= HDR_MIN_END - SETUP_HEADER_START);
+    CHECK(k.header_size <= sizeof(k.header) && k.header_size >= HDR_MIN_END - SETUP_HEADER_START);
     WITNESS(k.header_size == sizeof(k.header) && k.offset == 256 * SECTOR);
     return 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the queue code calls in the transport, by its contract (dev.h); mmio_*.c prove the real ones. */
+/* What the queue code calls in the transport, by its contract (dev.h); mmio_*.c prove the real
+ * ones. */
 #ifndef PROOFS_DEVICES_H
 #define PROOFS_DEVICES_H
 

@@ -32,8 +32,8 @@ ssize_t nondet_ssize(void);
 
 #define ASSUME(condition) __CPROVER_assume(condition)
 /*
- * A witness must be reachable: a proof whose assumptions contradict each other would prove anything.
- * run.sh looks for them in a run of their own.
+ * A witness must be reachable: a proof whose assumptions contradict each other would prove
+ * anything. run.sh looks for them in a run of their own.
  */
 #ifdef WITNESSES
 #define CHECK(condition)   ((void)(condition))
@@ -46,9 +46,9 @@ ssize_t nondet_ssize(void);
 #define READABLE(p, size) __CPROVER_r_ok(p, size)
 #define WRITABLE(p, size) __CPROVER_w_ok(p, size)
 /* Into its object, which starts at an address of any alignment that matters. */
-#define OFFSET_OF(p)        __CPROVER_POINTER_OFFSET(p)
-#define SAME_OBJECT(p, q)   __CPROVER_same_object(p, q)
-#define IMPLIES(a, b)       (!(a) || (b))
+#define OFFSET_OF(p)      __CPROVER_POINTER_OFFSET(p)
+#define SAME_OBJECT(p, q) __CPROVER_same_object(p, q)
+#define IMPLIES(a, b)     (!(a) || (b))
 
 /* ---- errors and the heap ---- */
 
@@ -150,8 +150,6 @@ void plat_event_signal(plat_fd fd)
 void plat_event_clear(plat_fd fd)
 {
 }
-
-
 
 struct plat_watch {
     int mask;

@@ -46,7 +46,7 @@ static void guest_copy(void *to, const void *from, size_t size)
 #define __atomic_load_n(p, order)     guest_load16(p)
 #define __atomic_store_n(p, v, order) guest_store16(p, v)
 #ifndef CONTENT
-#define memcpy(to, from, size)        guest_copy(to, from, size)
+#define memcpy(to, from, size) guest_copy(to, from, size)
 #endif
 
 /* The calls of a device into its machine. */
@@ -100,10 +100,9 @@ static bool queue_valid(const struct vdev *d, unsigned i)
         return false;
     if (q->size > q->max_size || (q->size & (q->size - 1)) != 0)
         return false;
-    return !q->ready ||
-           (q->size > 0 && q->desc % 16 == 0 && q->avail % 2 == 0 && q->used % 4 == 0 &&
-            q->avail <= UINT64_MAX - (6 + 2 * (uint64_t)q->size) &&
-            q->used <= UINT64_MAX - (6 + 8 * (uint64_t)q->size));
+    return !q->ready || (q->size > 0 && q->desc % 16 == 0 && q->avail % 2 == 0 &&
+                         q->used % 4 == 0 && q->avail <= UINT64_MAX - (6 + 2 * (uint64_t)q->size) &&
+                         q->used <= UINT64_MAX - (6 + 8 * (uint64_t)q->size));
 }
 
 #define S_DRIVER_OK   4u

@@ -53,7 +53,8 @@ int main(void)
     CHECK(IMPLIES(io.select != old.select, offset == 0));
     CHECK(IMPLIES(io.redirect[i] != old.redirect[i],
                   offset == 0x10 && (io.select == 0x10 + 2 * i || io.select == 0x11 + 2 * i)));
-    CHECK(IMPLIES(n_routes, io.redirect[(io.select - 0x10) / 2] != old.redirect[(io.select - 0x10) / 2]));
+    CHECK(IMPLIES(n_routes,
+                  io.redirect[(io.select - 0x10) / 2] != old.redirect[(io.select - 0x10) / 2]));
     WITNESS(n_routes && i == ARCH_IOAPIC_PINS - 1 && io.redirect[i] != old.redirect[i]);
     return 0;
 }

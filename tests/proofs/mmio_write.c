@@ -3,7 +3,7 @@
  * One register write to the transport, any one, in any state that keeps the rules: the rules still
  * hold after it, so by induction they hold for ever, and what is frozen has not moved. Also: a new
  * device keeps the rules.
- * Bounds: every offset, size and value; every state; up to 6 queues, up to 64 bytes of config
+ * Bounds: every offset, size and value; every state; up to 3 queues, up to 16 bytes of config
  * Scale: src/dev/dev.h VDEV_MAX_QUEUES 3u
  * Scale: src/dev/dev.h VDEV_MAX_CONFIG 16u
  * Flags: --unwind 17 --unsigned-overflow-check
@@ -39,7 +39,8 @@ static void check_frozen(const struct vdev *old, uint64_t offset, uint64_t value
     CHECK(IMPLIES(dev.negotiated != old->negotiated, offset == REG_DRIVER_FEATURES));
     CHECK(n_activated == 0 || (!(old->status & S_DRIVER_OK) && offset == REG_STATUS));
     CHECK(IMPLIES((dev.status & ~old->status) & S_DRIVER_OK,
-                  offset == REG_STATUS && n_activated == (ops.activate && !(old->status & S_NEEDS_RESET))));
+                  offset == REG_STATUS &&
+                      n_activated == (ops.activate && !(old->status & S_NEEDS_RESET))));
     ASSUME(i < VDEV_MAX_QUEUES);
     const struct vq *was = &old->queues[i], *is = &dev.queues[i];
     CHECK(IMPLIES(old->status & S_DRIVER_OK, queue_same(was, is)));
@@ -89,8 +90,9 @@ int main(void)
     }
     CHECK(IMPLIES(size != 1 && size != 2 && size != 4 && size != 8,
                   dev.status == old.status && n_kicked + n_activated + n_config_written == 0));
-    CHECK(IMPLIES(dev.config[i] != old.config[i],
-                  offset > REG_LAST && i >= offset - REG_CONFIG && i - (offset - REG_CONFIG) < size &&
-                      i < ops.config_size && n_config_written == 1));
+    CHECK(IMPLIES(dev.config[i] != old.config[i], offset > REG_LAST && i >= offset - REG_CONFIG &&
+                                                      i - (offset - REG_CONFIG) < size &&
+                                                      i < ops.config_size &&
+                                                      n_config_written == 1));
     return 0;
 }

@@ -31,10 +31,22 @@ static void one_read(struct rbuf *b)
     char *s = NULL;
 
     switch (nondet_u8() % 6) {
-    case 0: v = rbuf_u8(b); want = 1; break;
-    case 1: v = rbuf_u16(b); want = 2; break;
-    case 2: v = rbuf_u32(b); want = 4; break;
-    case 3: v = rbuf_u64(b); want = 8; break;
+    case 0:
+        v = rbuf_u8(b);
+        want = 1;
+        break;
+    case 1:
+        v = rbuf_u16(b);
+        want = 2;
+        break;
+    case 2:
+        v = rbuf_u32(b);
+        want = 4;
+        break;
+    case 3:
+        v = rbuf_u64(b);
+        want = 8;
+        break;
     case 4: {
         want = nondet_u64();
         const void *p = rbuf_take(b, want);

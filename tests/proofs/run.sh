@@ -67,8 +67,12 @@ prove() {
         grep -q '^VERIFICATION' "$log" || tail -n 5 "$log" | comment
         return
     fi
+    # Only these: cbmc would go on to prove the rest again.
+    run_cbmc "$proof" "$tree" "$log.witness" -DWITNESSES --show-properties
+    # shellcheck disable=SC2046  # a list of words
     run_cbmc "$proof" "$tree" "$log.witness" -DWITNESSES --no-standard-checks \
-        --no-unwinding-assertions
+        --no-unwinding-assertions $(awk '/^Property / { sub(":$", "", $2); id = $2 }
+                                         /^  witness: / { print "--property", id }' "$log.witness")
     wanted=$(grep -c '\] line .* witness: ' "$log.witness")
     reached=$(grep -c '\] line .* witness: .*: FAILURE$' "$log.witness")
     rm -rf "$tree"

@@ -23,7 +23,8 @@ static void console(void *ctx, const uint8_t *data, size_t size)
 static void check_serial(uint16_t offset, uint8_t value)
 {
     struct dev_host host = {.console = console};
-    struct serial s = {nondet_u8(), nondet_u8(), nondet_u8(), nondet_u8(), nondet_u8(), nondet_u8()};
+    struct serial s = {nondet_u8(), nondet_u8(), nondet_u8(),
+                       nondet_u8(), nondet_u8(), nondet_u8()};
     struct serial old = s;
 
     if (nondet_bool()) {

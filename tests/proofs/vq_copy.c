@@ -65,9 +65,8 @@ static const uint8_t *byte_at(const struct vq_chain *c, unsigned first, unsigned
 
 static void one_shape(uint16_t n_read, uint16_t n_write)
 {
-    struct vq_chain c = {.n_read = n_read,
-                         .n_write = n_write,
-                         .seg = {{.data = seg0}, {.data = seg1}}};
+    struct vq_chain c = {
+        .n_read = n_read, .n_write = n_write, .seg = {{.data = seg0}, {.data = seg1}}};
     uint64_t offset = nondet_u64(), size = nondet_u64();
     bool to_guest = nondet_bool();
 
@@ -90,7 +89,8 @@ static void one_shape(uint16_t n_read, uint16_t n_write)
     CHECK(done == fits);
     CHECK(n_copied == (fits && pick < size));
     if (n_copied)
-        CHECK(partner == byte_at(&c, to_guest ? n_read : 0, to_guest ? SEGS : n_read, offset + pick));
+        CHECK(partner ==
+              byte_at(&c, to_guest ? n_read : 0, to_guest ? SEGS : n_read, offset + pick));
     WITNESS(n_copied && to_guest && n_read == 1 && partner == seg1 + 1);
     WITNESS(n_copied && !to_guest && n_read == 2 && offset == 4);
 }

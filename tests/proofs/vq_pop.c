@@ -2,7 +2,7 @@
 /*
  * vq_pop: whatever lies in the rings, the descriptors and the indirect table, and however they
  * change meanwhile, what comes out is a chain of RAM or an error, after a bounded number of steps.
- * Bounds: queue of 1 to 8, indirect table of 1 to 8 entries, RAM of any size in two ranges
+ * Bounds: queue of 1 to 4, indirect table of 1 to 4 entries, RAM of any size
  * Scale: src/dev/dev.h VQ_MAX_SIZE 4u
  * Flags: --unwind 5 --unsigned-overflow-check
  * Wraps: src/dev/vq.c vq_pop

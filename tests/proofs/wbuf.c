@@ -33,10 +33,10 @@ static void *checked_realloc(void *p, size_t size)
     return moved;
 }
 
-#define memset(p, value, size)    checked_set(p, value, size)
-#define memcpy(to, from, size)    checked_copy(to, from, size)
-#define memmove(to, from, size)   checked_copy(to, from, size)
-#define lum_realloc(p, size)      checked_realloc(p, size)
+#define memset(p, value, size)  checked_set(p, value, size)
+#define memcpy(to, from, size)  checked_copy(to, from, size)
+#define memmove(to, from, size) checked_copy(to, from, size)
+#define lum_realloc(p, size)    checked_realloc(p, size)
 #include "base/buf.c"
 
 static bool valid(const struct wbuf *b)
