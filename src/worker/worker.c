@@ -305,7 +305,7 @@ static int do_create(struct worker *w, struct rbuf *in, struct lum_error *err)
                                       .vcpu_sealed = fence_vcpu,
                                       .start_program = fence_program};
     rc = w->backend->ops->create(w->backend->driver, &w->spec, w->loop, &host, &w->machine, err);
-    if (rc == LUM_ENOTSUP || rc == LUM_EACCES)
+    if (rc == LUM_ENOTSUP || rc == LUM_EACCES || rc == LUM_ENOENT)
         return lum_context(err, "backend %s", w->spec.backend);
     if (rc < 0)
         return rc;

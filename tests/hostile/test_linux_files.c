@@ -77,7 +77,7 @@ static void test_traps(lum_vm *vm)
     (void)setrlimit(RLIMIT_FSIZE, &limit);
     int rc = get(vm, "/run/traps", "traps", &err);
     (void)setrlimit(RLIMIT_FSIZE, &old);
-    ok(rc == LUM_EOS && strstr(err.text, "write sparse: File too large"),
+    ok(rc == LUM_EOS && strstr(err.text, "/sparse: File too large"),
        "a file larger than it looks stops at the limit");
     check_out("traps");
     clear_out();
@@ -195,7 +195,7 @@ static void test_full_disk(lum_vm *vm)
        "something that does not fit");
     snprintf(path, sizeof(path), "%s/small/copy", scratch);
     int rc = lum_vm_get(vm, "/run/large", path, &err);
-    ok(rc == LUM_EOS && strstr(err.text, "write b: No space left on device") && one_line(err.text),
+    ok(rc == LUM_EOS && strstr(err.text, "/b: No space left on device") && one_line(err.text),
        "a full disk is one clear line: %d %s", rc, rc < 0 ? err.text : "");
     ok(host_sh("cd %s/small && test \"$(ls -A | tr '\\n' ' ')\" = 'copy keep ' &&"
                " test -z \"$(ls -A copy | grep -vx '[ab]')\" && test \"$(cat keep)\" = untouched",
