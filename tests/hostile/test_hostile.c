@@ -108,13 +108,13 @@ static const struct attack attacks[] = {
     {.name = "agent-version", .ends = REASON, .reason = "another version"},
     {.name = "agent-slow", .ends = STUCK},
     {.name = "agent-hang-up", .ends = REASON, .reason = "powered off"},
-    {.name = "agent-frames", .ends = REASON, .reason = "reset"},
+    {.name = "agent-frames", .ends = REASON, .reason = "frame of no operation"},
     {.name = "agent-short",
      .ends = REASON,
      .reason = "powered off",
      .like = "CVE-2019-18960: packets longer than their buffers"},
     {.name = "agent-crowd", .ends = REASON, .reason = "powered off"},
-    {.name = "agent-overrun", .ends = REASON, .reason = "powered off"},
+    {.name = "agent-overrun", .ends = REASON, .reason = "frame of no operation"},
     {.name = "agent-credit", .ends = REASON, .reason = "reset"},
     {.name = "ports", .ends = READY},
     {.name = "keyboard", .ends = RESET},
@@ -363,6 +363,9 @@ static void run_attack(const struct attack *a, const char *name, struct files *f
     deadline(name, 2 * DEADLINE_S);
     snprintf(args, sizeof(args), "hostile.attack=%s", name);
     o.backend = "kvm";
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    o.jail = "off"; /* the sanitizers need what its walls take away */
+#endif
     o.vcpus = a->vcpus ? a->vcpus : 1;
     o.memory_bytes = MEMORY;
     o.kernel = files->kernel.path;
