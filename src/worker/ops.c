@@ -517,9 +517,13 @@ static struct op *op_new(struct agent *a, uint16_t type)
     return op;
 }
 
+/*
+ * An operation that comes when the guest has gone, but its VM has not ended yet, waits for that
+ * like those before it: its answer names the reason.
+ */
 static int op_check(const struct agent *a, struct lum_error *err)
 {
-    if (a->state != AGENT_READY)
+    if (a->state == AGENT_IDLE || a->state == AGENT_CONNECTED)
         return lum_fail(err, LUM_EBUSY, "the guest is not ready for commands");
     if (a->out.size >= AGENT_OUT_MAX)
         return lum_fail(err, LUM_EBUSY, "the guest does not read what it is sent");

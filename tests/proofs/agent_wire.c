@@ -2,10 +2,11 @@
 /*
  * The agent's framing, on any connection and any bytes: input and output stay in their buffers, a
  * frame lies wholly in the input, and the buffers' positions are never out of order.
- * Bounds: any state, any bytes; payloads of up to 64 bytes, output of 512, reads of up to 32, 2
- * short writes Scale: guest/agent/proto.h PROTO_MAX_PAYLOAD 64u Scale: guest/agent/wire.h
- * WIRE_OUT_SIZE 512u Scale: guest/agent/wire.c FILL_CHUNK 32u Flags: --unwind 5
- * --unsigned-overflow-check
+ * Bounds: any state, any bytes; payloads of up to 64 bytes, output of 512, reads of up to 32; 2 short writes
+ * Scale: guest/agent/proto.h PROTO_MAX_PAYLOAD 64u
+ * Scale: guest/agent/wire.h WIRE_OUT_SIZE 512u
+ * Scale: guest/agent/wire.c FILL_CHUNK 32u
+ * Flags: --unwind 5 --unsigned-overflow-check
  */
 #include "env.h"
 

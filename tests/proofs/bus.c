@@ -2,8 +2,9 @@
 /*
  * Where an access of a vCPU goes: for every address, to the one device that is there, with an
  * offset inside its slot, or to nobody, which reads as all ones. The lock is held meanwhile and let
- * go. Bounds: every address, size, value and direction; up to 2 posted writes before it Flags:
- * --unwind 9 --unsigned-overflow-check
+ * go.
+ * Bounds: every address, size, value and direction; up to 2 posted writes before it
+ * Flags: --unwind 9 --unsigned-overflow-check
  */
 #include "env.h"
 

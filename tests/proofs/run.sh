@@ -55,6 +55,10 @@ comment() { sed 's/^/# /'; }
 prove() {
     local proof=$1 log=$out/$1.log tree=$out/tree.$1 bounds n wanted reached
     bounds=$(directive "$proof" Bounds)
+    if [ -z "$bounds" ] || [ -z "$(directive "$proof" Flags)" ]; then
+        echo "not ok - $proof: no Bounds or Flags at its head"
+        return
+    fi
     if ! make_tree "$proof" "$tree"; then
         echo "not ok - $proof: its tree cannot be made: Scale or Wraps does not fit the source"
         return

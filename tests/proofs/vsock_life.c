@@ -2,9 +2,10 @@
 /*
  * A connection's life: any packet of the guest to a connection in any state leaves it in a valid
  * state or frees it, once; a dial is answered at most once; what is freed is not used again.
- * Bounds: any header, any state, one connection; data of the stream: 2 short moves; chains of 1
- * buffer Scale: src/dev/dev.h VQ_MAX_SIZE 1u Flags: --unwind 5 --unsigned-overflow-check Wraps:
- * src/dev/vsock_conn.c credit took
+ * Bounds: any header, any state, one connection; data of the stream: 2 short moves; chains of 1 buffer
+ * Scale: src/dev/dev.h VQ_MAX_SIZE 1u
+ * Flags: --unwind 5 --unsigned-overflow-check
+ * Wraps: src/dev/vsock_conn.c credit took
  */
 #include "vsock_conn.h"
 

@@ -3,9 +3,10 @@
  * Data of the guest on its way to the host: whatever the packet's length and the ring's state,
  * nothing is written outside the ring, every byte is taken once, and a guest that keeps to its
  * credit always has room.
- * Bounds: any ring of the real 256 KiB, any length; chains of up to 2 buffers; stream: 2 short
- * moves Scale: src/dev/dev.h VQ_MAX_SIZE 2u Flags: --unwind 6 --unsigned-overflow-check Wraps:
- * src/dev/vsock_conn.c took
+ * Bounds: any ring of the real 256 KiB, any length; chains of up to 2 buffers; stream: 2 short moves
+ * Scale: src/dev/dev.h VQ_MAX_SIZE 2u
+ * Flags: --unwind 6 --unsigned-overflow-check
+ * Wraps: src/dev/vsock_conn.c took
  */
 #include "vsock_conn.h"
 

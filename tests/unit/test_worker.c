@@ -171,11 +171,10 @@ struct call {
     size_t at;
 };
 
-static bool call_open(struct bench *b, struct call *c, uint16_t type, int32_t timeout_ms)
+static bool call_make(struct bench *b, struct call *c, uint16_t type, int32_t timeout_ms)
 {
     struct lum_error err;
     plat_fd theirs[3], channel[2];
-    struct frame f;
 
     *c = (struct call){0};
     bool good = plat_socketpair(channel, &err) == 0;
@@ -191,7 +190,15 @@ static bool call_open(struct bench *b, struct call *c, uint16_t type, int32_t ti
     plat_loop_lock(b->loop);
     agent_op(b->agent, type, "body", 4, timeout_ms, channel[1], theirs);
     plat_loop_unlock(b->loop);
-    if (!hear(b, &f))
+    return true;
+}
+
+/* One that the guest is told of. */
+static bool call_open(struct bench *b, struct call *c, uint16_t type, int32_t timeout_ms)
+{
+    struct frame f;
+
+    if (!call_make(b, c, type, timeout_ms) || !hear(b, &f))
         return false;
     c->id = f.id;
     return f.type == type && f.id != 0 && f.size == 4 && memcmp(f.data, "body", 4) == 0;
@@ -431,6 +438,40 @@ static void test_hang_up(void)
     bench_close(&b);
 }
 
+static void expect_gone(struct bench *b, const char *what, const char *why)
+{
+    plat_wait_fd(b->gone_event, false, PLAT_FD_NONE, 10000);
+    ok(atomic_load(&b->gone) && strstr(b->why, why), "%s: %s", what, b->why);
+}
+
+/* What comes between the end of the agent and that of its VM has the same answer as all else. */
+static void test_too_late(void)
+{
+    struct bench b;
+    struct call early, late;
+    struct frame f;
+    struct lum_error why, got;
+
+    bench_open(&b);
+    ok(call_make(&b, &early, PROTO_EXEC, 0) && answer(&early, &f) == CTL_ERROR &&
+           ctl_get_error(&f, &got) == LUM_EBUSY,
+       "too early: %s", got.text);
+    call_close(&early);
+    ok(greet(&b), "hello");
+    say_hello(&b, PROTO_MAGIC, PROTO_VERSION);
+    expect_gone(&b, "and again", "a frame of no operation");
+    ok(call_make(&b, &late, PROTO_EXEC, 0), "too late");
+    lum_fail(&why, LUM_EGONE, "the VM has ended: %s", b.why);
+    plat_loop_lock(b.loop);
+    agent_end(b.agent, &why);
+    plat_loop_unlock(b.loop);
+    ok(answer(&late, &f) == CTL_ERROR && ctl_get_error(&f, &got) == LUM_EGONE &&
+           strcmp(got.text, why.text) == 0,
+       "the end is told: %s", got.text);
+    call_close(&late);
+    bench_close(&b);
+}
+
 static void on_dial(void *ctx, int rc, plat_fd stream)
 {
     plat_fd *ret = ctx;
@@ -472,12 +513,6 @@ static void test_dial(void)
 }
 
 /* ---- hostile ---- */
-
-static void expect_gone(struct bench *b, const char *what, const char *why)
-{
-    plat_wait_fd(b->gone_event, false, PLAT_FD_NONE, 10000);
-    ok(atomic_load(&b->gone) && strstr(b->why, why), "%s: %s", what, b->why);
-}
 
 enum lie {
     LIE_MAGIC,
@@ -699,6 +734,7 @@ int main(void)
     test_timeout();
     test_end();
     test_hang_up();
+    test_too_late();
     test_dial();
     test_lies();
     test_deaf_guest();
