@@ -538,7 +538,7 @@ int main(int argc, char **argv)
         else
             tap_skip("backend kvm", why);
         if (can_run("qemu", NULL, why))
-            check_machine("qemu", jails[i], NULL, i == 0);
+            check_machine("qemu", jails[i], NULL, true);
         else
             tap_skip("backend qemu", why);
     }

@@ -94,8 +94,8 @@ refute() {
     IFS='|' read -r when proof file change <<<"$1"
     log=$(mktemp "$out/mutant.$proof.XXXXXX")
     tree=$log.tree
-    if ! make_tree "$proof" "$tree" || ! sed -i "$change" "$tree/$file" ||
-        cmp -s "$tree/$file" "$source/$file"; then
+    if ! make_tree "$proof" "$tree" || ! sed -i.before "$change" "$tree/$file" ||
+        cmp -s "$tree/$file" "$tree/$file.before"; then
         echo "not ok - mutant of $proof: $file $change: does not change the source"
         rm -rf "$tree"
         return
