@@ -96,6 +96,7 @@ int plat_random(void *buf, size_t size, struct lum_error *err);
 
 /* ---- threads ---- */
 
+/* Threads work beside their creator: each begins on another CPU where there is one. */
 struct plat_thread;
 int plat_thread_start(struct plat_thread **ret_thread, const char *name, void (*fn)(void *ctx),
                       void *ctx, struct lum_error *err);

@@ -102,7 +102,8 @@ int plat_cache_dir(const char *sub, char **ret_path, struct lum_error *err)
     if (base && base[0] == '/')
         n = snprintf(path, sizeof(path), "%s/lumina/%s", base, sub);
     else
-        n = snprintf(path, sizeof(path), "%s/.cache/lumina/%s", home_dir(entry, sizeof(entry)), sub);
+        n = snprintf(path, sizeof(path), "%s/.cache/lumina/%s", home_dir(entry, sizeof(entry)),
+                     sub);
     if (n < 0 || (size_t)n >= sizeof(path))
         return lum_fail(err, LUM_EINVAL, "cache folder: path too long");
     int rc = make_dirs(path, err);

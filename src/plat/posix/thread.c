@@ -11,9 +11,11 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "plat/posix/spread.h"
 
 struct plat_thread {
     pthread_t id;
+    struct spread spread;
     char name[16];
     void (*fn)(void *ctx);
     void *ctx;
@@ -23,6 +25,7 @@ static void *thread_main(void *arg)
 {
     struct plat_thread *t = arg;
 
+    spread_arrived(&t->spread);
     pthread_setname_np(pthread_self(), t->name);
     t->fn(t->ctx);
     return NULL;
@@ -45,6 +48,7 @@ int plat_thread_start(struct plat_thread **ret_thread, const char *name, void (*
                               rc == EAGAIN ? " (remedy: a higher limit of processes, ulimit -u)"
                                            : "");
     }
+    spread_send(&t->spread, t->id);
     *ret_thread = t;
     return 0;
 }
