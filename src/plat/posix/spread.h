@@ -10,17 +10,12 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-
-#ifdef __linux__
-#include <sched.h>
-#endif
+#include <stdint.h>
 
 enum spread_step { SPREAD_BORN, SPREAD_SENT, SPREAD_RUNS };
 
 struct spread {
-#ifdef __linux__
-    cpu_set_t allowed;
-#endif
+    uint64_t allowed[16]; /* the creator's CPUs, as the system notes them */
     _Atomic(enum spread_step) step;
 };
 
