@@ -325,7 +325,7 @@ static void test_fork_bomb(void)
     if (!ok(vm != NULL, "boots for a fork bomb"))
         return;
     lum_exec *exec = begun(vm, "exec /run/tool fork-bomb");
-    sleep(2);
+    sleep(4);
     struct guard *guard = guard_start(vm, 60000);
     int rc = sh_within(vm, "true", 30000, &r);
     /* Answered one way or the other: it ran, was killed at its deadline, or there was no room. */
@@ -341,7 +341,7 @@ static void test_fork_bomb(void)
 
     /* Out of reach of its command's end: in sessions of its own. */
     exec = begun(vm, "setsid /run/tool fork-bomb & setsid /run/tool fork-bomb");
-    sleep(2);
+    sleep(4);
     guard = guard_start(vm, 60000);
     rc = lum_vm_stop(vm, 10000, &err);
     ok(!guard_end(guard) && rc == 0, "a polite stop ends it: %s", err.text);

@@ -53,6 +53,7 @@ static void fork_bomb(void)
 {
     puts("forking");
     fflush(stdout);
+    sleep(2); /* the line leaves first: afterwards nobody may come to carry it */
     for (;;)
         (void)fork();
 }

@@ -51,7 +51,8 @@ int qmp_parse(const char *line, size_t size, struct qmp_message *ret_message, st
         m.kind = QMP_RETURN;
     } else if ((part = json_object_get(top, "error"))) {
         m.kind = QMP_ERROR;
-        copy_text(m.text, sizeof(m.text), json_string_value(json_object_get(part, "desc")));
+        const char *why_not = json_string_value(json_object_get(part, "desc"));
+        copy_text(m.text, sizeof(m.text), why_not && *why_not ? why_not : "QEMU does not say why");
     } else if ((part = json_object_get(top, "event"))) {
         if (!json_is_string(part))
             return lum_fail(err, LUM_EGUEST, "control message from QEMU: event without a name");
