@@ -257,7 +257,7 @@ int lum_exec_wait(lum_exec *exec, int32_t timeout_ms, struct lum_exit_status *re
 
     if (!exec->over) {
         struct lum_error end = {0};
-        int rc = vm_receive(exec->vm, &exec->channel, timeout_ms, &frame, NULL, &end);
+        int rc = vm_receive(exec->vm, &exec->channel, timeout_ms, &frame, &end);
 
         if (rc == LUM_ETIMEDOUT) {
             *e = end;

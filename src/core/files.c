@@ -217,7 +217,8 @@ int lum_vm_dial(lum_vm *vm, uint32_t port, int32_t timeout_ms, lum_stream **ret_
     API_ERROR(err);
     AUTO(channel_close) struct channel channel = CHANNEL_INIT;
     AUTO(wbuf_done) struct wbuf body = {0};
-    AUTO(plat_close) plat_fd fd = PLAT_FD_NONE;
+    AUTO(plat_close) plat_fd ours = PLAT_FD_NONE, theirs = PLAT_FD_NONE;
+    plat_fd pair[2] = {PLAT_FD_NONE, PLAT_FD_NONE};
     struct frame frame;
 
     if (!vm || !ret_stream)
@@ -226,15 +227,22 @@ int lum_vm_dial(lum_vm *vm, uint32_t port, int32_t timeout_ms, lum_stream **ret_
     wbuf_u32(&body, port);
     if (!stream)
         return lum_fail(e, LUM_ENOMEM, "dial: out of memory");
-    int rc = vm_call(vm, CTL_DIAL, &body, timeout_ms, &channel, &frame, &fd, e);
-    if (rc == 0 && fd < 0)
-        rc = lum_fail(e, LUM_EINTERNAL, "the VM's process sent an answer without its stream");
+    int rc = plat_socketpair(pair, e);
+    ours = pair[0];
+    theirs = pair[1];
+    if (rc == 0)
+        rc = vm_request(vm, CTL_DIAL, &body, &theirs, 1, &channel, e);
+    plat_close(&theirs); /* or its end would not be seen */
+    if (rc == 0)
+        rc = vm_receive(vm, &channel, timeout_ms, &frame, e);
+    if (rc == 0 && frame.type != CTL_OK)
+        rc = lum_fail(e, LUM_EINTERNAL, "the VM's process sent an unexpected answer");
     if (rc < 0) {
         free(stream);
         return lum_context(e, "dial port %u", port);
     }
     stream->vm = vm;
-    stream->fd = STEAL_FD(fd);
+    stream->fd = STEAL_FD(ours);
     *ret_stream = stream;
     return 0;
 }

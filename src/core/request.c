@@ -272,29 +272,23 @@ int vm_request(struct lum_vm *vm, uint16_t type, const struct wbuf *body, const 
 }
 
 /* Appends what has arrived to the channel's buffer. */
-static int receive_more(struct lum_vm *vm, struct channel *c, plat_fd *ret_fd,
-                        struct lum_error *err)
+static int receive_more(struct lum_vm *vm, struct channel *c, struct lum_error *err)
 {
     enum { PIECE = 4096 };
-    plat_fd fd = PLAT_FD_NONE;
-    size_t n_fds = 1, had = c->in.size;
+    size_t had = c->in.size;
     uint8_t *room = wbuf_room(&c->in, PIECE);
 
     if (!room)
         return lum_fail(err, LUM_ENOMEM, "answer: out of memory");
-    ssize_t n = plat_recv_fds(c->fd, room, PIECE, &fd, &n_fds);
+    ssize_t n = plat_read(c->fd, room, PIECE);
     c->in.size = had + (n > 0 ? (size_t)n : 0);
-    if (n_fds == 1 && ret_fd && *ret_fd < 0)
-        *ret_fd = fd;
-    else if (n_fds == 1)
-        plat_close(&fd);
     if (n == 0 || n == -ECONNRESET)
         return worker_gone(vm, err);
     return n < 0 ? lum_fail_errno(err, (int)-n, "receive an answer") : 0;
 }
 
 int vm_receive(struct lum_vm *vm, struct channel *c, int32_t timeout_ms, struct frame *ret_frame,
-               plat_fd *ret_fd, struct lum_error *err)
+               struct lum_error *err)
 {
     uint64_t start = plat_now_ns();
     int got;
@@ -307,7 +301,7 @@ int vm_receive(struct lum_vm *vm, struct channel *c, int32_t timeout_ms, struct 
             return lum_fail(err, LUM_ETIMEDOUT, "no answer within %d ms", timeout_ms);
         if (rc < 0)
             return lum_fail_errno(err, -rc, "wait for an answer");
-        rc = receive_more(vm, c, ret_fd, err);
+        rc = receive_more(vm, c, err);
         if (rc < 0)
             return rc;
     }
@@ -317,13 +311,12 @@ int vm_receive(struct lum_vm *vm, struct channel *c, int32_t timeout_ms, struct 
 }
 
 int vm_call(struct lum_vm *vm, uint16_t type, const struct wbuf *body, int32_t timeout_ms,
-            struct channel *channel, struct frame *ret_frame, plat_fd *ret_fd,
-            struct lum_error *err)
+            struct channel *channel, struct frame *ret_frame, struct lum_error *err)
 {
     int rc = vm_request(vm, type, body, NULL, 0, channel, err);
 
     if (rc == 0)
-        rc = vm_receive(vm, channel, timeout_ms, ret_frame, ret_fd, err);
+        rc = vm_receive(vm, channel, timeout_ms, ret_frame, err);
     if (rc == 0 && ret_frame->type != CTL_OK)
         rc = lum_fail(err, LUM_EINTERNAL, "the VM's process sent an unexpected answer");
     return rc;
@@ -352,7 +345,7 @@ int vm_op(struct lum_vm *vm, uint16_t type, const struct wbuf *body, int32_t tim
     out.failed |= body->failed;
     int rc = vm_request(vm, CTL_OP, &out, fds, n_fds, &channel, err);
     if (rc == 0)
-        rc = vm_receive(vm, &channel, -1, &frame, NULL, err);
+        rc = vm_receive(vm, &channel, -1, &frame, err);
     if (rc == 0 && frame.type != CTL_STARTED)
         rc = lum_fail(err, LUM_EINTERNAL, "the VM's process sent an unexpected answer");
     if (rc < 0)

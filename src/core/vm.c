@@ -219,7 +219,7 @@ static int send_create(lum_vm *vm, const struct vm_spec *spec, struct lum_error 
     ctl_put_spec(&body, spec);
     int rc = vm_request(vm, CTL_CREATE, &body, fds, spec->root >= 0 ? 3 : 2, &channel, err);
     if (rc == 0)
-        rc = vm_receive(vm, &channel, -1, &frame, NULL, err);
+        rc = vm_receive(vm, &channel, -1, &frame, err);
     if (rc < 0)
         return rc;
     struct rbuf in = rbuf_of(frame.data, frame.size);
@@ -333,7 +333,7 @@ static int simple_call(lum_vm *vm, uint16_t type, const struct wbuf *body, int32
     AUTO(channel_close) struct channel channel = CHANNEL_INIT;
     struct frame frame;
 
-    return vm_call(vm, type, body, timeout_ms, &channel, &frame, NULL, err);
+    return vm_call(vm, type, body, timeout_ms, &channel, &frame, err);
 }
 
 int lum_vm_start(lum_vm *vm, int32_t timeout_ms, struct lum_error *err)
@@ -381,7 +381,7 @@ int lum_vm_wait(lum_vm *vm, int32_t timeout_ms, char *ret_reason, size_t reason_
     AUTO(channel_close) struct channel channel = CHANNEL_INIT;
     AUTO(auto_free) char *reason = NULL;
     struct frame frame;
-    int rc = vm_call(vm, CTL_WAIT, NULL, timeout_ms, &channel, &frame, NULL, e);
+    int rc = vm_call(vm, CTL_WAIT, NULL, timeout_ms, &channel, &frame, e);
 
     if (rc == 0) {
         struct rbuf in = rbuf_of(frame.data, frame.size);
@@ -415,7 +415,7 @@ static int worker_timings(lum_vm *vm, struct lum_timing *all, size_t capacity, s
 {
     AUTO(channel_close) struct channel channel = CHANNEL_INIT;
     struct frame frame;
-    int rc = vm_call(vm, CTL_TIMINGS, NULL, -1, &channel, &frame, NULL, err);
+    int rc = vm_call(vm, CTL_TIMINGS, NULL, -1, &channel, &frame, err);
 
     if (rc < 0)
         return rc;
@@ -465,7 +465,7 @@ int lum_vm_stats(lum_vm *vm, struct lum_vm_stats *ret_stats, struct lum_error *e
     if (!ret_stats || ret_stats->struct_size < sizeof(uint32_t) ||
         ret_stats->struct_size > sizeof(s))
         return lum_fail(e, LUM_EINVAL, "ret_stats: NULL or of another version of lumina.h");
-    int rc = vm_call(vm, CTL_STATS, NULL, -1, &channel, &frame, NULL, e);
+    int rc = vm_call(vm, CTL_STATS, NULL, -1, &channel, &frame, e);
     if (rc < 0)
         return rc;
     struct rbuf in = rbuf_of(frame.data, frame.size);

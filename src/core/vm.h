@@ -68,16 +68,12 @@ void channel_close(struct channel *channel);
 /* Sends a request; its answers come on the channel. fds stay the caller's. */
 int vm_request(struct lum_vm *vm, uint16_t type, const struct wbuf *body, const plat_fd *fds,
                size_t n_fds, struct channel *ret_channel, struct lum_error *err);
-/*
- * The next frame on a channel, valid until the next call on it; a CTL_ERROR becomes the error.
- * ret_fd (may be NULL) gets a descriptor that came along.
- */
+/* The next frame on a channel, valid until the next call on it; a CTL_ERROR becomes the error. */
 int vm_receive(struct lum_vm *vm, struct channel *channel, int32_t timeout_ms,
-               struct frame *ret_frame, plat_fd *ret_fd, struct lum_error *err);
+               struct frame *ret_frame, struct lum_error *err);
 /* Request and CTL_OK in one; the frame is valid until the channel is closed. */
 int vm_call(struct lum_vm *vm, uint16_t type, const struct wbuf *body, int32_t timeout_ms,
-            struct channel *channel, struct frame *ret_frame, plat_fd *ret_fd,
-            struct lum_error *err);
+            struct channel *channel, struct frame *ret_frame, struct lum_error *err);
 
 /* plat_wait_fd that delivers log lines meanwhile: 1 ready, 0 timeout, else -errno. */
 int vm_wait_fd(struct lum_vm *vm, plat_fd fd, int32_t timeout_ms);

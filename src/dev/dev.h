@@ -179,14 +179,13 @@ int vdev_vsock_create(const struct dev_host *host, uint32_t slot,
                       const struct vsock_callbacks *callbacks, struct vdev **ret_dev,
                       struct lum_error *err);
 /*
- * Connects to a guest port. done is called once, with the loop's lock held and perhaps before this
- * returns: rc 0 and a stream whose ownership passes, or LUM_ENOENT (refused), LUM_ETIMEDOUT (2 s
- * without an answer), LUM_EGONE (device reset, or not running yet), LUM_EBUSY (too many
- * connections), LUM_ENOMEM, LUM_EOS (no descriptors). A guest that uses up its connections only
- * hurts itself.
+ * Connects a stream, which is taken, to a guest port. done is called once, with the loop's lock
+ * held and perhaps before this returns: 0, or LUM_ENOENT (refused), LUM_ETIMEDOUT (2 s without an
+ * answer), LUM_EGONE (device reset, or not running yet), LUM_EBUSY (too many connections),
+ * LUM_ENOMEM, LUM_EOS. A guest that uses up its connections only hurts itself.
  */
-void vdev_vsock_dial(struct vdev *dev, uint32_t port,
-                     void (*done)(void *ctx, int rc, plat_fd stream), void *ctx);
+void vdev_vsock_dial(struct vdev *dev, uint32_t port, plat_fd stream,
+                     void (*done)(void *ctx, int rc), void *ctx);
 
 /* ---- platform devices of x86 ---- */
 

@@ -283,8 +283,8 @@ static uint32_t free_port(struct vsock *v, uint32_t guest_port)
     return v->next_port;
 }
 
-void vdev_vsock_dial(struct vdev *dev, uint32_t port,
-                     void (*done)(void *ctx, int rc, plat_fd stream), void *ctx)
+void vdev_vsock_dial(struct vdev *dev, uint32_t port, plat_fd stream,
+                     void (*done)(void *ctx, int rc), void *ctx)
 {
     struct vsock *v = vsock_of(dev);
     int why = LUM_EGONE;
@@ -293,11 +293,13 @@ void vdev_vsock_dial(struct vdev *dev, uint32_t port,
         vdev_live(dev) ? vsock_conn_new(v, port, free_port(v, port), &why) : NULL;
 
     if (!c) {
-        done(ctx, why, PLAT_FD_NONE);
+        plat_close(&stream);
+        done(ctx, why);
         return;
     }
     if (only) /* else the timer already stands at an earlier deadline */
         plat_timer_set(v->timer, DIAL_TIMEOUT_NS);
+    c->dial_end = stream;
     c->done = done;
     c->done_ctx = ctx;
     c->deadline_ns = plat_now_ns() + DIAL_TIMEOUT_NS;

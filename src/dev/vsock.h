@@ -66,6 +66,7 @@ struct vsock_conn {
     uint32_t guest_port, host_port;
     enum vsock_state state;
     plat_fd stream;
+    plat_fd dial_end; /* CONNECTING: what becomes the stream when the guest accepts */
     struct plat_watch *watch;
     uint32_t owed;       /* VSOCK_OWE_* */
     uint32_t guest_shut; /* VSOCK_NO_*, as the guest said */
@@ -78,7 +79,7 @@ struct vsock_conn {
     uint8_t *buffer; /* ring of VSOCK_BUFFER bytes, made when first needed */
     uint32_t buffer_at, buffered;
     uint64_t deadline_ns; /* CONNECTING */
-    void (*done)(void *ctx, int rc, plat_fd stream);
+    void (*done)(void *ctx, int rc);
     void *done_ctx;
 };
 

@@ -67,7 +67,7 @@ struct vsock_conn *vsock_conn_new(struct vsock *v, uint32_t guest_port, uint32_t
     c->guest_port = guest_port;
     c->host_port = host_port;
     c->state = VSOCK_CONNECTING;
-    c->stream = PLAT_FD_NONE;
+    c->stream = c->dial_end = PLAT_FD_NONE;
     list_insert(&v->conns, c);
     v->n_conns++;
     return c;
@@ -80,18 +80,19 @@ static void conn_free(struct vsock_conn *c)
         c->dev->n_conns--;
     plat_watch_free(c->watch);
     plat_close(&c->stream);
+    plat_close(&c->dial_end);
     free(c->buffer);
     free(c);
 }
 
 /* The dialler's answer, when there is one to give and it was not given. */
-static void dial_ended(struct vsock_conn *c, int rc, plat_fd stream)
+static void dial_ended(struct vsock_conn *c, int rc)
 {
-    void (*done)(void *ctx, int rc, plat_fd stream) = c->done;
+    void (*done)(void *ctx, int rc) = c->done;
 
     c->done = NULL;
     if (done)
-        done(c->done_ctx, rc, stream);
+        done(c->done_ctx, rc);
 }
 
 void vsock_conn_close(struct vsock_conn *c, bool rst, int rc)
@@ -105,7 +106,7 @@ void vsock_conn_close(struct vsock_conn *c, bool rst, int rc)
     c->owed = 0;
     if (c->stream != PLAT_FD_NONE)
         plat_shutdown_read(c->stream); /* what the host still writes would go nowhere */
-    dial_ended(c, rc, PLAT_FD_NONE);
+    dial_ended(c, rc);
     vsock_conn_settle(c);
 }
 
@@ -123,7 +124,7 @@ void vsock_doom_conns(struct vsock *v)
 
 void vsock_conn_drop(struct vsock_conn *c, int rc)
 {
-    dial_ended(c, rc, PLAT_FD_NONE);
+    dial_ended(c, rc);
     conn_free(c);
 }
 
@@ -435,17 +436,13 @@ bool vsock_conn_flush(struct vsock_conn *c)
 static void dial_accepted(struct vsock_conn *c)
 {
     struct lum_error err;
-    plat_fd pair[2] = {PLAT_FD_NONE, PLAT_FD_NONE};
-    int rc = plat_socketpair(pair, &err);
+    int rc = vsock_conn_open(c, STEAL_FD(c->dial_end), &err);
 
-    if (rc == 0)
-        rc = vsock_conn_open(c, pair[0], &err);
     if (rc < 0) {
-        plat_close(&pair[1]);
         vsock_conn_close(c, true, rc);
         return;
     }
-    dial_ended(c, 0, pair[1]);
+    dial_ended(c, 0);
     vsock_conn_settle(c);
 }
 

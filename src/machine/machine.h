@@ -106,9 +106,10 @@ struct machine_ops {
                   void *ctx);
     void (*resume)(struct machine *machine, void (*done)(void *ctx, int rc, const char *why),
                    void *ctx);
-    /* Optional (else the agent forwards): connects to a guest vsock port; done takes the stream. */
-    void (*dial)(struct machine *machine, uint32_t port,
-                 void (*done)(void *ctx, int rc, plat_fd stream), void *ctx);
+    /* Optional (else the agent forwards): connects stream, which is taken, to a guest vsock port.
+     */
+    void (*dial)(struct machine *machine, uint32_t port, plat_fd stream,
+                 void (*done)(void *ctx, int rc), void *ctx);
     void (*stats)(struct machine *machine, struct machine_stats *ret_stats);
 };
 

@@ -40,7 +40,7 @@ void agent_op(struct agent *agent, uint16_t type, const void *body, size_t size,
               plat_fd channel, const plat_fd streams[3]);
 
 /* Connects to a port inside the guest; done takes the stream. */
-void agent_dial(struct agent *agent, uint32_t port, void (*done)(void *ctx, int rc, plat_fd stream),
+void agent_dial(struct agent *agent, uint32_t port, plat_fd stream, void (*done)(void *ctx, int rc),
                 void *ctx);
 
 /*

@@ -30,7 +30,7 @@ enum ctl_type {
     CTL_WAIT = 105,    /* OK when the VM has ended: string reason */
     CTL_STATS = 106,   /* OK: u64 touched, u64 rss, u64 exits */
     CTL_TIMINGS = 107, /* OK: u32 n, n x (string name, u64 ns on the monotonic clock) */
-    CTL_DIAL = 108,    /* u32 port. OK with one descriptor */
+    CTL_DIAL = 108,    /* u32 port; fds: channel, stream. OK when it is connected */
     CTL_OP = 109,      /* u16 PROTO_EXEC, PUT or GET, i32 timeout_ms, u8 mask of streams, body; fds:
                           channel, one per stream in the mask */
 

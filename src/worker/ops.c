@@ -44,9 +44,8 @@ struct op {
     struct wbuf channel_in;
     struct stream stream[3];
     struct plat_timer *timer;
-    void (*dial_done)(void *ctx, int rc, plat_fd stream);
+    void (*dial_done)(void *ctx, int rc);
     void *dial_ctx;
-    plat_fd dial_end; /* the caller's end, handed over when the port answers */
     struct op *next;
 };
 
@@ -78,7 +77,6 @@ void op_free(struct op *op)
         stream_close(&op->stream[i]);
     plat_watch_free(op->channel_watch);
     plat_close(&op->channel);
-    plat_close(&op->dial_end);
     wbuf_done(&op->channel_in);
     plat_timer_free(op->timer);
     free(op);
@@ -125,7 +123,7 @@ static void op_answer(struct op *op, const struct lum_error *error, uint32_t cod
     plat_timer_free(op->timer);
     op->timer = NULL;
     if (op->dial_done && !op->started) {
-        op->dial_done(op->dial_ctx, error ? error->code : LUM_EGUEST, PLAT_FD_NONE);
+        op->dial_done(op->dial_ctx, error ? error->code : LUM_EGUEST);
     } else if (error) {
         ctl_put_error(&out, error);
     } else {
@@ -408,7 +406,7 @@ static const char *op_started(struct op *op, const struct frame *f)
     if (op->type == PROTO_EXEC)
         op->agent->host.stage(op->agent->host.ctx, "exec started");
     if (op->dial_done) {
-        op->dial_done(op->dial_ctx, 0, STEAL_FD(op->dial_end));
+        op->dial_done(op->dial_ctx, 0);
     } else {
         frame_put(&out, CTL_STARTED, 0, 0, NULL, 0);
         channel_send(op, &out);
@@ -507,7 +505,7 @@ static struct op *op_new(struct agent *a, uint16_t type)
     do {
         op->id = ++a->next_id;
     } while (op->id == 0 || op_find(a, op->id));
-    op->channel = op->dial_end = PLAT_FD_NONE;
+    op->channel = PLAT_FD_NONE;
     for (int i = 0; i < 3; i++) {
         op->stream[i].op = op;
         op->stream[i].fd = PLAT_FD_NONE;
@@ -582,35 +580,27 @@ void agent_op(struct agent *a, uint16_t type, const void *body, size_t size, int
     agent_send(a, type, 0, op->id, body, size);
 }
 
-void agent_dial(struct agent *a, uint32_t port, void (*done)(void *ctx, int rc, plat_fd stream),
+void agent_dial(struct agent *a, uint32_t port, plat_fd stream, void (*done)(void *ctx, int rc),
                 void *ctx)
 {
     struct lum_error err;
-    plat_fd pair[2] = {PLAT_FD_NONE, PLAT_FD_NONE}, second = PLAT_FD_NONE;
+    plat_fd second = PLAT_FD_NONE;
     uint8_t body[4];
-    struct op *op = NULL;
     int rc = op_check(a, &err);
 
     if (rc == 0)
-        rc = plat_socketpair(pair, &err);
-    if (rc < 0) {
-        done(ctx, rc, PLAT_FD_NONE);
-        return;
-    }
-    op = op_new(a, PROTO_DIAL);
-    if (!op || plat_dup(pair[0], &second, &err) < 0) {
-        plat_close(&pair[0]);
-        plat_close(&pair[1]);
-        if (op)
-            op_free(op);
-        done(ctx, LUM_ENOMEM, PLAT_FD_NONE);
+        rc = plat_dup(stream, &second, &err);
+    struct op *op = rc == 0 ? op_new(a, PROTO_DIAL) : NULL;
+    if (!op) {
+        plat_close(&stream);
+        plat_close(&second);
+        done(ctx, rc < 0 ? rc : LUM_ENOMEM);
         return;
     }
     op->dial_done = done;
     op->dial_ctx = ctx;
-    op->dial_end = pair[1];
     /* One socket, two descriptors: the loop watches each direction by itself. */
-    int first_rc = stream_open(op, 0, pair[0], true, &err);
+    int first_rc = stream_open(op, 0, stream, true, &err);
     int second_rc = stream_open(op, 1, second, false, &err);
     if (first_rc < 0 || second_rc < 0 || op_timer(op, LATE_ANSWER_NS, &err) < 0) {
         op_answer(op, &err, 0, 0);

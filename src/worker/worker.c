@@ -110,7 +110,7 @@ static void answer_error(plat_fd *channel, const struct lum_error *error)
     plat_close(channel);
 }
 
-static void answer(plat_fd *channel, const struct wbuf *body, const plat_fd *fd)
+static void answer(plat_fd *channel, const struct wbuf *body)
 {
     uint8_t raw[2048]; /* more than the stages' times take */
     struct wbuf out = wbuf_fixed(raw, sizeof(raw));
@@ -122,7 +122,7 @@ static void answer(plat_fd *channel, const struct wbuf *body, const plat_fd *fd)
         answer_error(channel, &err);
         return;
     }
-    (void)plat_send_fds(*channel, out.data, out.size, fd, fd ? 1 : 0, &err);
+    (void)plat_send_fds(*channel, out.data, out.size, NULL, 0, &err);
     plat_close(channel);
 }
 
@@ -131,7 +131,7 @@ static void answer_reason(struct worker *w, plat_fd *channel)
     AUTO(wbuf_done) struct wbuf body = {0};
 
     wbuf_str(&body, w->reason);
-    answer(channel, &body, NULL);
+    answer(channel, &body);
 }
 
 /* ---- the end of a VM ---- */
@@ -222,7 +222,7 @@ static void agent_ready(void *ctx)
 
     add_stage(w, "agent ready");
     if (w->start_channel >= 0)
-        answer(&w->start_channel, NULL, NULL);
+        answer(&w->start_channel, NULL);
 }
 
 static void agent_is_gone(void *ctx, const char *why)
@@ -326,7 +326,7 @@ static void request_create(struct worker *w, struct rbuf *in, plat_fd *channel)
         return;
     }
     wbuf_str(&body, w->spec.backend);
-    answer(channel, &body, NULL);
+    answer(channel, &body);
 }
 
 static int do_start(struct worker *w, struct lum_error *err)
@@ -357,7 +357,7 @@ static void pause_done(void *ctx, int rc, const char *why)
         lum_fail(&err, rc, "%s", why);
         answer_error(&p->channel, &err);
     } else {
-        answer(&p->channel, NULL, NULL);
+        answer(&p->channel, NULL);
     }
     free(p);
 }
@@ -435,7 +435,7 @@ static void request_stats(struct worker *w, plat_fd *channel)
     wbuf_u64(&body, stats.guest_touched_bytes);
     wbuf_u64(&body, plat_rss_read(w->rss) + stats.helper_rss_bytes);
     wbuf_u64(&body, stats.exits);
-    answer(channel, &body, NULL);
+    answer(channel, &body);
 }
 
 static void request_timings(struct worker *w, plat_fd *channel)
@@ -447,10 +447,10 @@ static void request_timings(struct worker *w, plat_fd *channel)
         wbuf_str(&body, w->stages[i].name);
         wbuf_u64(&body, w->stages[i].at_ns);
     }
-    answer(channel, &body, NULL);
+    answer(channel, &body);
 }
 
-static void dial_done(void *ctx, int rc, plat_fd stream)
+static void dial_done(void *ctx, int rc)
 {
     struct pending *p = ctx;
     struct lum_error err;
@@ -461,8 +461,7 @@ static void dial_done(void *ctx, int rc, plat_fd stream)
                                   : "the guest did not answer");
         answer_error(&p->channel, &err);
     } else {
-        answer(&p->channel, NULL, &stream);
-        plat_close(&stream);
+        answer(&p->channel, NULL);
     }
     free(p);
 }
@@ -473,7 +472,9 @@ static void request_dial(struct worker *w, struct rbuf *in, plat_fd *channel)
     struct lum_error err = {0};
     struct pending *p = NULL;
 
-    if (!agent_is_ready(w->agent))
+    if (in->bad || w->n_fds != 2)
+        lum_fail(&err, LUM_EINTERNAL, "malformed dial");
+    else if (!agent_is_ready(w->agent))
         lum_fail(&err, LUM_EBUSY, "the guest is not ready");
     else if (!(p = lum_calloc(1, sizeof(*p))))
         lum_fail(&err, LUM_ENOMEM, "out of memory");
@@ -484,9 +485,9 @@ static void request_dial(struct worker *w, struct rbuf *in, plat_fd *channel)
     p->w = w;
     p->channel = STEAL_FD(*channel);
     if (w->machine->ops->dial)
-        w->machine->ops->dial(w->machine, port, dial_done, p);
+        w->machine->ops->dial(w->machine, port, STEAL_FD(w->fds[1]), dial_done, p);
     else
-        agent_dial(w->agent, port, dial_done, p);
+        agent_dial(w->agent, port, STEAL_FD(w->fds[1]), dial_done, p);
 }
 
 static void request_op(struct worker *w, struct rbuf *in, plat_fd *channel)

@@ -69,14 +69,24 @@ static int on_accept(void *ctx, uint32_t port, plat_fd *ret_stream)
     return 0;
 }
 
-static void on_dial(void *ctx, int rc, plat_fd stream)
+static void on_dial(void *ctx, int rc)
 {
     (void)ctx;
-    if ((rc == 0) != (stream != PLAT_FD_NONE) || dials_open == 0)
+    if (rc > 0 || dials_open == 0)
         abort();
     dials_open--;
-    if (rc == 0)
-        keep_stream(stream);
+}
+
+static void dial(struct vdev *dev, uint32_t port)
+{
+    struct lum_error err;
+    plat_fd pair[2];
+
+    if (plat_socketpair(pair, &err) < 0)
+        return;
+    keep_stream(pair[0]);
+    dials_open++;
+    vdev_vsock_dial(dev, port, pair[1], on_dial, NULL);
 }
 
 static void setup(void)
@@ -231,10 +241,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         case 8:
         case 9:
         case 10: use_stream(&in); break;
-        case 11:
-            dials_open++;
-            vdev_vsock_dial(dev, port_of(&in), on_dial, NULL);
-            break;
+        case 11: dial(dev, port_of(&in)); break;
         case 12: step_loop_timers(host.loop); break;
         case 13:
             if (take(&in, 1) == 0)

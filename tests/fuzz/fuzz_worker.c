@@ -92,22 +92,26 @@ static void on_stage(void *ctx, const char *name)
     (void)name;
 }
 
-/* Takes a connection to a port as one more call, of which stream 0 is both ways. */
-static void on_dial(void *ctx, int rc, plat_fd stream)
+static void on_dial(void *ctx, int rc)
+{
+    (void)ctx;
+    must(rc <= 0 && bench.dials_open > 0);
+    bench.dials_open--;
+}
+
+/* A connection to a port is one more call, of which stream 0 is both ways. */
+static void dial(void)
 {
     struct lum_error err;
+    plat_fd pair[2];
 
-    (void)ctx;
-    must((rc == 0) == (stream >= 0) && bench.dials_open > 0);
-    bench.dials_open--;
-    if (rc < 0)
+    if (bench.n_calls == MAX_CALLS || plat_socketpair(pair, &err) < 0)
         return;
-    if (bench.n_calls == MAX_CALLS || plat_set_nonblock(stream, &err) < 0) {
-        plat_close(&stream);
-        return;
-    }
+    must(plat_set_nonblock(pair[0], &err) == 0);
     bench.calls[bench.n_calls++] =
-        (struct call){{stream, PLAT_FD_NONE, PLAT_FD_NONE, PLAT_FD_NONE}};
+        (struct call){{pair[0], PLAT_FD_NONE, PLAT_FD_NONE, PLAT_FD_NONE}};
+    bench.dials_open++;
+    agent_dial(bench.agent, 5, pair[1], on_dial, NULL);
 }
 
 static void start(uint16_t type, int32_t timeout_ms)
@@ -225,10 +229,7 @@ static void step(struct input *in)
     case 8:
     case 9: use_call(in, how); break;
     case 10: start((uint16_t)(PROTO_EXEC + (how >> 4) % 3), how & 0x80 ? 1000 : 0); break;
-    case 11:
-        bench.dials_open++;
-        agent_dial(bench.agent, 5, on_dial, NULL);
-        break;
+    case 11: dial(); break;
     case 12: step_loop_timers(bench.loop); break;
     case 13: (void)plat_read(bench.guest, sink, sizeof(sink)); break;
     case 14:

@@ -53,13 +53,12 @@ static void on_stage(void *ctx, const char *name)
     (void)name;
 }
 
-static void on_dial(void *ctx, int rc, plat_fd stream)
+static void on_dial(void *ctx, int rc)
 {
     (void)ctx;
     torture_must(!bench.dial_told, "a dial is answered once");
     bench.dial_told = true;
     bench.dial_rc = rc;
-    bench.dialed = stream;
 }
 
 /* ---- the guest ---- */
@@ -228,8 +227,13 @@ static int command(struct lum_error *err)
 static int dial(struct lum_error *err)
 {
     struct frame f;
+    plat_fd pair[2];
 
-    agent_dial(bench.agent, 5, on_dial, NULL);
+    inject_pause();
+    torture_must(plat_socketpair(pair, err) == 0, "a stream");
+    inject_resume();
+    bench.dialed = pair[0];
+    agent_dial(bench.agent, 5, pair[1], on_dial, NULL);
     if (!bench.dial_told) {
         if (!hear(PROTO_DIAL, &f))
             return broken(err);

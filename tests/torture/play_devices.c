@@ -136,11 +136,9 @@ static int on_accept(void *ctx, uint32_t port, plat_fd *ret_stream)
     return 0;
 }
 
-static void on_dial(void *ctx, int rc, plat_fd fd)
+static void on_dial(void *ctx, int rc)
 {
     *(int *)ctx = rc;
-    if (rc == 0)
-        plat_close(&fd);
 }
 
 static int send_packet(struct fake_driver *d, uint16_t op, uint32_t from, uint32_t to,
@@ -232,10 +230,16 @@ static int play_connection(struct fake_driver *d, struct lum_error *err)
 
 static int play_dial(struct fake_driver *d, struct lum_error *err)
 {
+    AUTO(plat_close) plat_fd ours = PLAT_FD_NONE;
+    plat_fd pair[2];
     uint32_t from;
     int told = 1;
 
-    vdev_vsock_dial(d->dev, 9, on_dial, &told);
+    inject_pause();
+    torture_must(plat_socketpair(pair, err) == 0, "a stream");
+    inject_resume();
+    ours = pair[0];
+    vdev_vsock_dial(d->dev, 9, pair[1], on_dial, &told);
     if (told <= 0)
         return lum_fail(err, LUM_EOS, "vsock: dial: %d", told);
     int rc = expect(d, OP_REQUEST, &from, err);

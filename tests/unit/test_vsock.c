@@ -75,13 +75,12 @@ static int on_accept(void *ctx, uint32_t port, plat_fd *ret_stream)
     return 0;
 }
 
-static void on_dial(void *ctx, int rc, plat_fd stream)
+static void on_dial(void *ctx, int rc)
 {
     struct stage *s = ctx;
 
     s->n_done++;
     s->done_rc = rc;
-    s->done_stream = stream;
 }
 
 static void add_rx(struct stage *s, unsigned n)
@@ -431,10 +430,24 @@ static bool dial_done(void *ctx)
 
 static void dial(struct stage *s, uint32_t port)
 {
+    struct lum_error err;
+    plat_fd pair[2] = {PLAT_FD_NONE, PLAT_FD_NONE};
+
+    plat_close(&s->done_stream);
+    ok(plat_socketpair(pair, &err) == 0, "a stream for the dial");
+    s->done_stream = pair[0];
     plat_loop_lock(s->h.loop);
     s->n_done = 0;
-    vdev_vsock_dial(s->dev, port, on_dial, s);
+    vdev_vsock_dial(s->dev, port, pair[1], on_dial, s);
     plat_loop_unlock(s->h.loop);
+}
+
+static bool stream_ended(struct stage *s)
+{
+    char byte;
+
+    return plat_wait_fd(s->done_stream, false, PLAT_FD_NONE, 0) == 1 &&
+           plat_read(s->done_stream, &byte, 1) == 0;
 }
 
 static void test_dial(void)
@@ -446,7 +459,7 @@ static void test_dial(void)
     ok(got(s, REQUEST) && s->in.dst_port == 22 && s->n_done == 0, "a dial asks the guest");
     uint32_t port = s->in.src_port;
     send_op(s, 22, port, RESPONSE);
-    ok(s->n_done == 1 && s->done_rc == 0 && s->done_stream != PLAT_FD_NONE, "which accepts");
+    ok(s->n_done == 1 && s->done_rc == 0, "which accepts");
     send_data(s, 22, port, "ssh", 3);
     ok(read_all(s->done_stream, buf, 3) && memcmp(buf, "ssh", 3) == 0, "guest to host");
     ok(plat_write(s->done_stream, "SSH", 3) == 3 && got(s, RW) && memcmp(s->in.data, "SSH", 3) == 0,
@@ -457,8 +470,7 @@ static void test_dial(void)
     dial(s, 23);
     ok(got(s, REQUEST) && s->in.src_port != port, "another dial comes from another port");
     send_op(s, 23, s->in.src_port, RST);
-    ok(s->n_done == 1 && s->done_rc == LUM_ENOENT && s->done_stream == PLAT_FD_NONE,
-       "and may be refused");
+    ok(s->n_done == 1 && s->done_rc == LUM_ENOENT && stream_ended(s), "and may be refused");
 
     dial(s, 24);
     ok(got(s, REQUEST), "a third");
@@ -478,8 +490,10 @@ static void test_dial(void)
     ok(got(s, REQUEST), "a fifth");
     fake_write(&s->d, 0x70, 0);
     ok(s->n_done == 1 && s->done_rc == LUM_EGONE, "a device reset ends a dial");
+    ok(stream_ended(s), "and its stream");
     dial(s, 27);
-    ok(s->n_done == 1 && s->done_rc == LUM_EGONE, "and there is none before the driver is back");
+    ok(s->n_done == 1 && s->done_rc == LUM_EGONE && stream_ended(s),
+       "and there is none before the driver is back");
     stage_free(s);
 
     s = stage_new(0);
@@ -492,6 +506,7 @@ static void test_dial(void)
     vdev_free(s->dev);
     plat_loop_unlock(s->h.loop);
     ok(s->n_done == 1 && s->done_rc == LUM_EGONE, "freeing the device ends a dial");
+    ok(stream_ended(s), "with its stream");
     s->dev = NULL;
     stage_free(s);
 }

@@ -46,7 +46,7 @@ static int accept_agent(void *ctx, uint32_t port, plat_fd *ret_stream)
 {
     struct native *m = ctx;
     struct lum_error err;
-    plat_fd pair[2];
+    plat_fd pair[2] = {PLAT_FD_NONE, PLAT_FD_NONE};
 
     if (port != AGENT_PORT)
         return LUM_ENOENT;
@@ -267,10 +267,10 @@ static void native_resume(struct machine *base, void (*done)(void *ctx, int rc, 
     done(ctx, 0, "");
 }
 
-static void native_dial(struct machine *base, uint32_t port,
-                        void (*done)(void *ctx, int rc, plat_fd stream), void *ctx)
+static void native_dial(struct machine *base, uint32_t port, plat_fd stream,
+                        void (*done)(void *ctx, int rc), void *ctx)
 {
-    vdev_vsock_dial(native_of(base)->dev[NATIVE_VSOCK], port, done, ctx);
+    vdev_vsock_dial(native_of(base)->dev[NATIVE_VSOCK], port, stream, done, ctx);
 }
 
 static void native_stats(struct machine *base, struct machine_stats *ret_stats)
