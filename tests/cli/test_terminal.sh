@@ -23,7 +23,8 @@ shows "begun-2"
 keys C-c
 type_line 'echo "status $?"'
 check "Ctrl-C is the guest's" shows "status 130"
-type_line "stty -echo; read line; echo \"got \$line\"; stty echo"
+type_line "stty -echo; echo unseen-\$((1 + 1)); read line; echo \"got \$line\"; stty echo"
+shows "unseen-2"
 type_line 'un seen'
 check "the guest's terminal modes work" shows "got un seen"
 keys C-d
