@@ -60,26 +60,39 @@ static bool write_text(const char *path, const char *text)
 
 static char group[64];
 
-/* A group of our own that counts memory, with us in it; false where that cannot be had. */
+/*
+ * A group of our own that counts memory, with us in one of its groups: those of the VMs are made
+ * beside that one. False where it cannot be had.
+ */
 static bool enter_group(void)
 {
-    char procs[96], peak[96];
+    char path[96];
 
     (void)write_text(CGROUP "/cgroup.subtree_control", "+memory");
     snprintf(group, sizeof(group), CGROUP "/lumina-facts-%d", (int)getpid());
-    snprintf(procs, sizeof(procs), "%s/cgroup.procs", group);
-    snprintf(peak, sizeof(peak), "%s/memory.current", group);
     if (mkdir(group, 0755) < 0)
         return false;
-    if (access(peak, R_OK) == 0 && write_text(procs, "0"))
+    snprintf(path, sizeof(path), "%s/cgroup.subtree_control", group);
+    bool good = write_text(path, "+memory");
+    snprintf(path, sizeof(path), "%s/caller", group);
+    good = good && mkdir(path, 0755) == 0;
+    snprintf(path, sizeof(path), "%s/caller/cgroup.procs", group);
+    if (good && write_text(path, "0"))
         return true;
+    snprintf(path, sizeof(path), "%s/caller", group);
+    rmdir(path);
     rmdir(group);
     return false;
 }
 
 static void leave_group(void)
 {
+    char path[96];
+
     (void)write_text(CGROUP "/cgroup.procs", "0");
+    snprintf(path, sizeof(path), "%s/caller", group);
+    for (int i = 0; i < 100 && rmdir(path) < 0 && errno == EBUSY; i++)
+        usleep(50000); /* the keepers are not gone yet */
     for (int i = 0; i < 100 && rmdir(group) < 0 && errno == EBUSY; i++)
         usleep(50000); /* the VMs' processes are being taken apart */
 }
@@ -108,9 +121,23 @@ static int64_t group_kib(const char *file, const char *key)
 struct process {
     pid_t pid, parent;
     char name[32];
+    char role[16]; /* its first argument */
     uint64_t faults, threads;
     bool ours;
 };
+
+static void read_role(struct process *p)
+{
+    char path[32], line[256] = "";
+
+    snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)p->pid);
+    FILE *f = fopen(path, "re");
+    size_t n = f ? fread(line, 1, sizeof(line) - 1, f) : 0;
+    size_t at = strlen(line) + 1;
+    snprintf(p->role, sizeof(p->role), "%s", at < n ? line + at : "");
+    if (f)
+        fclose(f);
+}
 
 static bool read_process(pid_t pid, struct process *p)
 {
@@ -135,6 +162,7 @@ static bool read_process(pid_t pid, struct process *p)
                &parent, &p->faults, &p->threads) != 3)
         return false;
     p->parent = parent;
+    read_role(p);
     return true;
 }
 
@@ -187,8 +215,9 @@ static int print_processes(uint64_t guest_bytes)
         int rc = smaps_read(list[i].pid, is_qemu ? 0 : guest_bytes, &own, &guest);
         if (rc < 0)
             return fail("smaps", strerror(-rc));
-        printf("%s{\"name\": \"%s\", \"threads\": %" PRIu64 ", \"page_faults\": %" PRIu64 ", ",
-               i ? ", " : "", list[i].name, list[i].threads, list[i].faults);
+        printf("%s{\"name\": \"%s\", \"role\": \"%s\", \"threads\": %" PRIu64
+               ", \"page_faults\": %" PRIu64 ", ",
+               i ? ", " : "", list[i].name, list[i].role, list[i].threads, list[i].faults);
         print_memory("own", &own);
         printf(", ");
         print_memory("guest", &guest);
