@@ -70,6 +70,7 @@ RULES = [
     calls("state of the whole process", "setenv putenv unsetenv clearenv umask chdir fchdir chroot setlocale signal sigaction", ("src/",),
           allowed={"src/hv/hv_kvm_vcpu.c": "the worker's process is ours",
                    "src/jail/linux.c": "the worker's process is ours",
+                   "src/jail/chroot_linux.c": "the child, before its program",
                    "src/worker/worker.c": "the worker's process is ours",
                    "src/plat/linux/process.c": "the child, before its program"}),
     calls("the library and the worker print nothing", "printf fprintf vprintf vfprintf dprintf puts fputs putchar fputc perror", ("src/",),

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "jail/jail_linux.h"
 #include "plat/plat.h"
 
 #define KVM_PATH   "/dev/kvm"
@@ -113,6 +114,7 @@ static void get_kvm(struct kvm_node *node)
 
 struct trial {
     char id_map[2][32]; /* uid, gid */
+    bool own_processes; /* the process namespace was made inside the user namespace */
     const char *step;   /* what is being done */
     int failed_errno;
 };
@@ -146,9 +148,21 @@ static int trial_main(void *arg)
         trial_write(t, "uid_map of the user namespace", "/proc/self/uid_map", t->id_map[0]) &&
         trial_write(t, "gid_map of the user namespace", "/proc/self/gid_map", t->id_map[1]) &&
         trial_mount(t, "mounts made private", "/", NULL, MS_REC | MS_PRIVATE) &&
-        trial_mount(t, "mount of proc", "/proc", "proc", quiet) &&
+        (!t->own_processes || trial_mount(t, "mount of proc", "/proc", "proc", quiet)) &&
         trial_mount(t, "mount of tmpfs", "/proc", "tmpfs", quiet))
         t->step = NULL;
+    return 0;
+}
+
+/* The same for root in a chroot, which clone gives no user namespace. */
+static int trial_in_chroot_main(void *arg)
+{
+    struct trial *t = arg;
+
+    t->own_processes = false;
+    if (jail_leave_chroot() == 0 && unshare(ALL_NAMESPACES) == 0 && jail_restore_chroot() == 0)
+        return trial_main(arg);
+    t->failed_errno = errno;
     return 0;
 }
 
@@ -201,11 +215,16 @@ static const char *refused_namespace(void)
 
 static void try_namespaces(struct linux_facts *facts)
 {
-    struct trial t = {.step = "start"};
+    struct trial t = {.own_processes = true, .step = "start"};
 
     snprintf(t.id_map[0], sizeof(t.id_map[0]), "0 %u 1", (unsigned)geteuid());
     snprintf(t.id_map[1], sizeof(t.id_map[1]), "0 %u 1", (unsigned)getegid());
     int e = clone_and_wait(trial_main, ALL_NAMESPACES, &t);
+    if (e == EPERM && geteuid() == 0) {
+        struct trial in_chroot = t;
+        if (clone_and_wait(trial_in_chroot_main, 0, &in_chroot) == 0 && !in_chroot.step)
+            return;
+    }
     if (e) {
         facts->jail_errno = e;
         snprintf(facts->jail_step, sizeof(facts->jail_step), "%s", refused_namespace());

@@ -22,6 +22,13 @@ int jail_refused(struct lum_error *err, const char *weaker);
 #define JAIL_OR_SECCOMP "seccomp"
 #define JAIL_OR_OFF     "off"
 
+/*
+ * For the machine's root in a chroot, in a child that shares no file system state, around the
+ * unshare of user and mount namespace. 0 or -errno; plain system calls only.
+ */
+int jail_leave_chroot(void);
+int jail_restore_chroot(void);
+
 /* 0 or -errno with the step that failed; plain system calls only. */
 int jail_pivot(const char **ret_step); /* to what is mounted on the staging folder, /proc */
 int jail_drop_capabilities(const char **ret_step); /* for good: not even an exec brings one back */

@@ -23,7 +23,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "jail/jail.h"
+#include "jail/jail_linux.h"
 
 #define NOBODY 65534u
 
@@ -44,6 +44,7 @@ int jail_mode_find(const char *name, enum jail_mode *ret_mode, struct lum_error 
 
 struct walls {
     bool drop_root; /* called by the machine's root */
+    bool in_chroot; /* which is left, and made a root of its own again */
     gid_t device_group;
     uid_t uid;
     gid_t gid;
@@ -103,20 +104,30 @@ static int drop_root(struct walls *w, const char **ret_step)
     return 0;
 }
 
+static int make_namespaces(struct walls *w, const char **ret_step)
+{
+    *ret_step = "leave the chroot";
+    int rc = w->in_chroot ? jail_leave_chroot() : 0;
+    if (rc == 0)
+        rc = drop_root(w, ret_step);
+    if (rc < 0)
+        return rc;
+    *ret_step = "make namespaces";
+    if (syscall(SYS_unshare, CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
+        return -errno;
+    *ret_step = "make the chroot a root";
+    return w->in_chroot ? jail_restore_chroot() : 0;
+}
+
 static int enter_walls(void *ctx, const char **ret_step)
 {
     struct walls *w = ctx;
+    int rc = w->drop_root ? make_namespaces(w, ret_step) : 0;
 
-    if (w->drop_root) {
-        int rc = drop_root(w, ret_step);
-        if (rc < 0)
-            return rc;
-        *ret_step = "make namespaces";
-        if (syscall(SYS_unshare, CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
-            return -errno;
-    }
+    if (rc < 0)
+        return rc;
     *ret_step = "map the user";
-    int rc = write_file("/proc/self/setgroups", "deny");
+    rc = write_file("/proc/self/setgroups", "deny");
     if (rc == 0)
         rc = write_map("/proc/self/uid_map", w->uid);
     if (rc == 0)
@@ -194,7 +205,6 @@ static int refuse(struct lum_error *err, int os_errno, const char *fmt, ...)
 static int explain(struct lum_error *err, int os_errno)
 {
     const char *sysctl = NULL;
-    struct lum_error inner = *err;
 
     if ((os_errno == ENOENT || os_errno == EROFS) && access("/proc/self/uid_map", W_OK) < 0)
         return refuse(err, os_errno,
@@ -218,9 +228,9 @@ static int explain(struct lum_error *err, int os_errno)
                       "this system forbids user namespaces; remedy: sudo sysctl %s, " OR_SECCOMP,
                       sysctl);
     return refuse(err, os_errno,
-                  "a container or sandbox around us forbids namespaces (%.60s); remedy: allow them "
-                  "there, " OR_SECCOMP,
-                  inner.text);
+                  "a container, chroot or sandbox around us forbids namespaces (%s); remedy: allow "
+                  "them there, " OR_SECCOMP,
+                  strerror(os_errno));
 }
 
 int jail_start_worker(enum jail_mode mode, const struct plat_start *start,
@@ -246,6 +256,10 @@ int jail_start_worker(enum jail_mode mode, const struct plat_start *start,
         walled.clone_flags |= CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
     }
     int rc = plat_process_start(&walled, ret_process, err);
+    if (rc < 0 && !walls.entered && walls.drop_root && err->os_code == EPERM) {
+        walls.in_chroot = true;
+        rc = plat_process_start(&walled, ret_process, err);
+    }
     if (rc < 0 && !walls.entered && err->domain == LUM_DOMAIN_ERRNO)
         rc = explain(err, (int)err->os_code);
     if (walls.drop_root)

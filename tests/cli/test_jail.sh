@@ -244,6 +244,21 @@ container() {
 
 # ---- limits ----
 
+# Linux gives no user namespace to what runs in a chroot; root has a way around it.
+chroots() {
+    if [ "$(id -u)" -ne 0 ] || ! can_unshare "" "${other_mounts#unshare }"; then
+        skip "$backend: in a chroot" "only root can change its root"
+        return
+    fi
+    mkdir whole
+    within="mount --rbind / whole && exec chroot whole env LD_LIBRARY_PATH=$BUILD"
+    try "$backend: root in a chroot" runs $other_mounts sh -c "$within $(run)"
+    [ "$plain" = none ] ||
+        try "$backend: a plain user in a chroot" 'chroot or sandbox around us forbids namespaces.*; remedy: ' \
+            $other_mounts sh -c "$within $plain $(run)"
+    rmdir whole
+}
+
 limits() {
     try "$backend: 64 descriptors" runs prlimit --nofile=64 $(run)
     for n in 16 12 9 7 5; do
@@ -317,6 +332,7 @@ for backend in $usable; do
     sandboxes
     proc
     container
+    chroots
     limits
     cache
 done

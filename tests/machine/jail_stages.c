@@ -467,7 +467,7 @@ void test_start(void)
         struct setup setup;
     } refusals[] = {
         {"clone3 forbidden",
-         "a container or sandbox around us forbids namespaces",
+         "a container, chroot or sandbox around us forbids namespaces",
          {SEAL(JAIL_DEFAULT), .pretend = {{SYS_clone3, ANY_ARGUMENT, EPERM}}}},
         {"a caller that is not dumpable",
          "prctl(PR_SET_DUMPABLE, 1)",
