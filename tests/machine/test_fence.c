@@ -57,7 +57,7 @@ struct fd_kind {
 static const struct fd_kind kvm_worker_fds[] = {
     {"*/null", O_RDWR, 2, 2},                 /* standard input and output */
     {"pipe:*", O_WRONLY, 1, 1},               /* log */
-    {"socket:*", O_RDWR, 1, 1},               /* control */
+    {"socket:*", O_RDWR, 3, 3},               /* control, both ends of the agent's stream */
     {"*/kvm", O_RDWR, 1, 2},                  /* as the caller opened it, and the driver's */
     {"anon_inode:kvm-vm", O_RDWR, 1, 1},      /* the VM */
     {"anon_inode:kvm-vcpu:*", O_RDWR, 2, 2},  /* its vCPUs */

@@ -41,20 +41,15 @@ static int make_memory(struct native *m, struct lum_error *err)
     return rc;
 }
 
-/* The guest's agent connects to AGENT_PORT of the host; nothing else is listened to. */
+/* The guest's agent connects to AGENT_PORT of the host, once; nothing else is listened to. */
 static int accept_agent(void *ctx, uint32_t port, plat_fd *ret_stream)
 {
     struct native *m = ctx;
-    struct lum_error err;
-    plat_fd pair[2] = {PLAT_FD_NONE, PLAT_FD_NONE};
 
-    if (port != AGENT_PORT)
+    if (port != AGENT_PORT || m->agent[0] == PLAT_FD_NONE)
         return LUM_ENOENT;
-    int rc = plat_socketpair(pair, &err);
-    if (rc < 0)
-        return rc;
-    *ret_stream = pair[0];
-    m->host.agent(m->host.ctx, pair[1]);
+    *ret_stream = STEAL_FD(m->agent[0]);
+    m->host.agent(m->host.ctx, STEAL_FD(m->agent[1]));
     return 0;
 }
 
@@ -145,6 +140,8 @@ static int build(struct native *m, const char *driver, struct lum_error *err)
     int rc = hv_vm_create(ops, &config, &m->hv, err);
     if (rc == 0)
         rc = make_memory(m, err);
+    if (rc == 0)
+        rc = plat_socketpair(m->agent, err);
     if (rc < 0)
         return rc;
     m->host.stage(m->host.ctx, "vm created");
@@ -200,6 +197,8 @@ static void native_free(struct machine *base)
     }
     plat_watch_free(m->wake_watch);
     plat_close(&m->wake);
+    plat_close(&m->agent[0]);
+    plat_close(&m->agent[1]);
     for (int i = 0; i < NATIVE_DEVICES; i++)
         vdev_free(m->dev[i]);
     hv_vm_free(m->hv);
@@ -221,7 +220,7 @@ static int native_create(const char *driver, const struct vm_spec *spec, struct 
     m->host = *host;
     m->loop = loop;
     m->spec = spec;
-    m->wake = PLAT_FD_NONE;
+    m->wake = m->agent[0] = m->agent[1] = PLAT_FD_NONE;
     m->lock = plat_mutex_create();
     m->changed = plat_cond_create();
     int rc = m->lock && m->changed ? plat_event_create(&m->wake, err)

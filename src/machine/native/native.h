@@ -36,6 +36,8 @@ struct native {
     struct gmem mem;
     struct dev_host dev_host;
     struct vdev *dev[NATIVE_DEVICES];
+    plat_fd agent[2]; /* the agent's stream, made while streams may be made: for the device and the
+                         host; none once the agent has connected */
     struct serial serial;
     struct rtc rtc;
     struct i8042 i8042;
